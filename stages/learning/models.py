@@ -1,0 +1,123 @@
+"""Models: built, written to files and read back."""
+
+import json
+import tempfile
+import zipfile
+from pathlib import Path
+
+import keras
+
+from stages.files import written_whole
+from stages.learning import architectures
+from stages.params import InputError
+
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a ZIP archive can hold
+
+
+def build_model(
+    architecture: str,
+    image_shape: tuple[int, ...],
+    classes: int,
+    *,
+    dropout: float,
+    seed: int,
+    precision: str = "float32",
+) -> keras.Model:
+    """A model from raw uint8 pixels to logits, freshly initialised.
+
+    Keras's global state (layer names, random numbers) is reset first, so that the same arguments always give the same
+    model, weights and names included, whatever was built before.
+
+    Args:
+        architecture: name of a function in `architectures`.
+        image_shape: (height, width, channels).
+        classes: number of logits.
+        dropout: dropout rate where the architecture has dropout.
+        seed: draws the initial weights and, while training, the dropout.
+        precision: Keras dtype policy of the hidden layers. Weights and logits are float32 in any case.
+
+    Returns:
+        uint8 (batch, height, width, channels) → float32 (batch, classes).
+    """
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(seed)
+    keras.config.set_dtype_policy(precision)
+    pixels = keras.Input(image_shape, dtype="uint8", name="pixels")
+    images = keras.layers.Rescaling(1 / 255, name="rescaling")(pixels)
+    features = getattr(architectures, architecture)(images, dropout)
+    logits = keras.layers.Dense(classes, dtype="float32", name="logits")(features)
+    return _on_fastest_path(keras.Model(pixels, logits, name=architecture))
+
+
+def xla() -> bool:
+    """Whether to compile with XLA: it slows convolutions down under TensorFlow on a CPU; JAX is nothing without it."""
+    return keras.backend.backend() != "tensorflow"
+
+
+def _on_fastest_path(model: keras.Model) -> keras.Model:
+    model.jit_compile = xla()
+    return model
+
+
+def served_copy(model: keras.Model, **build) -> keras.Model:
+    """The same weights in float32, never compiled: what is saved, evaluated and shipped, whatever it was trained in.
+
+    Args:
+        model: a trained model.
+        build: the arguments of `build_model` that made it, without `precision`.
+    """
+    weights = model.get_weights()
+    copy = build_model(**build)
+    copy.set_weights(weights)
+    return copy
+
+
+def save_model(model: keras.Model, path: str | Path) -> None:
+    """Write a `.keras` file whose bytes depend on nothing but configuration and weights.
+
+    Keras's own writer puts the date, and addresses of objects in memory, into the file, so that it never has the same
+    hash twice. Here the dates are fixed and the objects numbered; plain `keras.models.load_model` opens the file.
+    """
+    with tempfile.TemporaryDirectory() as folder, written_whole(path) as temporary:
+        as_keras_writes = Path(folder) / "model.keras"
+        model.save(as_keras_writes)
+        with zipfile.ZipFile(as_keras_writes) as source, zipfile.ZipFile(temporary, "w") as target:
+            for name in sorted(source.namelist()):
+                target.writestr(zipfile.ZipInfo(name, _ZIP_DATE), _canonical(name, source.read(name)))
+
+
+def _canonical(name: str, content: bytes) -> bytes:
+    if not name.endswith(".json"):
+        return content
+    tree = json.loads(content)
+    tree.pop("date_saved", None)
+    numbers: dict[int, int] = {}
+
+    def number_shared_objects(node):
+        if isinstance(node, dict):
+            if "shared_object_id" in node:
+                node["shared_object_id"] = numbers.setdefault(node["shared_object_id"], len(numbers) + 1)
+            for child in node.values():
+                number_shared_objects(child)
+        elif isinstance(node, list):
+            for child in node:
+                number_shared_objects(child)
+
+    number_shared_objects(tree)
+    return json.dumps(tree, indent=1, sort_keys=True).encode()
+
+
+def load_model(path: str | Path) -> keras.Model:
+    """Read a `.keras` file in Keras's safe mode: no code from the file is run.
+
+    Raises:
+        InputError: when the file is missing or is not a whole model.
+    """
+    try:
+        return _on_fastest_path(keras.models.load_model(path, compile=False, safe_mode=True))
+    except Exception as error:  # Keras raises whatever its readers of ZIP, JSON and HDF5 raise
+        if not Path(path).is_file():
+            raise InputError(f"{path}: no such file; run `dvc repro` first") from None
+        raise InputError(
+            f"{path}: not a Keras model that can be read ({' '.join(str(error).split())[:200]})"
+        ) from error
