@@ -1,0 +1,59 @@
+"""Is one set of classifiers really better than another? Paired statistics over the same test images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binomtest
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Accuracy of the first set minus that of the second, in percentage points.
+
+    Attributes:
+        points: the mean over seeds.
+        ci_low, ci_high: 95 % confidence interval, over test images and seeds.
+        mcnemar_p: exact p of the hypothesis that neither set is better.
+        wins, losses: test images on which more models of the first set than of the second are right, and fewer.
+    """
+
+    points: float
+    ci_low: float
+    ci_high: float
+    mcnemar_p: float
+    wins: int
+    losses: int
+
+
+def accuracy_gain(correct: np.ndarray, other_correct: np.ndarray, samples: int, seed: int) -> Gain:
+    """Compare two sets of classifiers, trained with the same seeds, on the same images.
+
+    The interval is a percentile bootstrap that draws images and seeds, both with replacement (the pigeonhole
+    bootstrap: Owen 2007, doi 10.1214/07-AOAS122), because both are samples: with other images or other seeds the
+    gain would be another. The pair trained with one seed stays together.
+
+    p is McNemar's exact test (McNemar 1947; a two-sided sign test) on the images where the two sets differ. With
+    several seeds an image counts for the set that has more models right on it. Images, unlike the models' separate
+    answers to one image, are independent of each other. With one seed it is the usual test.
+
+    Args:
+        correct: bool, (seeds, n): which images each classifier of the first set has right.
+        other_correct: bool, (seeds, n): the second set, row by row with the same seeds.
+        samples: bootstrap samples.
+        seed: draws them.
+    """
+    difference = correct.astype(np.int8) - other_correct.astype(np.int8)
+    seeds, images = difference.shape
+    per_image = difference.sum(axis=0)
+    wins, losses = int((per_image > 0).sum()), int((per_image < 0).sum())
+    p = binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
+
+    # Images with the same column of differences are interchangeable: drawing how often each of the few distinct
+    # columns comes up is drawing images, at a cost that does not grow with their number.
+    columns, counts = np.unique(difference, axis=1, return_counts=True)
+    random = np.random.default_rng(seed)
+    image_draws = random.multinomial(images, counts / images, size=samples)  # (samples, distinct columns)
+    seed_draws = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=samples)  # (samples, seeds)
+    gains = np.einsum("bs,sc,bc->b", seed_draws, columns, image_draws, optimize=True) / (seeds * images)
+    low, high = np.percentile(100 * gains, [2.5, 97.5])
+    return Gain(float(100 * difference.mean()), float(low), float(high), float(p), wins, losses)
