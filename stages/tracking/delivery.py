@@ -1,0 +1,365 @@
+"""Carries journals to MLflow: the only module that knows MLflow.
+
+Run by every stage beside itself. By hand, `python -m stages.tracking.delivery` delivers what an outage left behind.
+
+An event may be delivered twice when a process dies at the wrong moment, and arrives once all the same: a run is found
+again by the journal that it comes from, a metric by key, step and time, an artifact by its name, a model by its name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from stages.files import write_json
+from stages.tracking.journal import outbox, repository
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # MLflow's own values block for minutes
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+
+POLL_SECONDS = 0.1
+RETRY_SECONDS = 5.0
+JOURNAL_TAG = "distillery.journal"
+DIGEST_TAG = "distillery.sha256"
+EXPERIMENT_KIND = "custom_model_development"  # opens on the views for training, not on those for language models
+
+
+class Delivery:
+    """Delivers one journal, in order, from where the last attempt stopped.
+
+    Args:
+        folder: the journal's folder in the outbox.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._state_path = folder / "delivered.json"
+        self._state = {"lines": 0, "run_id": None, "experiment_id": None}
+        if self._state_path.is_file():
+            self._state = json.loads(self._state_path.read_text(encoding="utf-8"))
+        self._client = None
+
+    def pending(self) -> list[dict]:
+        """Events not yet delivered. A last line without its end was being written when its process died."""
+        text = (self.folder / "journal.jsonl").read_text(encoding="utf-8")
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()[self._state["lines"] :]]
+
+    def deliver(self) -> bool:
+        """Deliver what is pending.
+
+        Returns:
+            Whether the run's end was among it.
+        """
+        for event in self.pending():
+            getattr(self, f"_{event['kind']}")(event)
+            self._state["lines"] += 1
+            write_json(self._state_path, self._state)
+            if event["kind"] == "end":
+                return True
+        return False
+
+    def owner_lives(self) -> bool:
+        lock = filelock.FileLock(self.folder / "owner.lock")
+        try:
+            with lock.acquire(blocking=False):
+                return False
+        except filelock.Timeout:
+            return True
+
+    def abandon(self) -> None:
+        """The stage died without a word: its run ends as killed."""
+        self._end({"status": "KILLED", "time": time.time_ns() // 1_000_000})
+
+    # What follows delivers one kind of event each; an event's kind is the name of its method.
+
+    def _start(self, event: dict) -> None:
+        self._state["experiment_id"] = self._experiment(event["experiment"], event["tracking_uri"])
+        found = self._mlflow().search_runs(
+            [self._state["experiment_id"]], f"tags.`{JOURNAL_TAG}` = '{self.folder.name}'", max_results=1
+        )
+        if found:
+            self._state["run_id"] = found[0].info.run_id
+            return
+        run = self._mlflow().create_run(
+            self._state["experiment_id"],
+            start_time=event["time"],
+            run_name=event["run_name"],
+            tags={key: value for key, value in event["tags"].items() if value}
+            | {JOURNAL_TAG: self.folder.name, "mlflow.source.git.commit": _commit()},
+        )
+        self._state["run_id"] = run.info.run_id
+
+    def _params(self, event: dict) -> None:
+        from mlflow.entities import Param
+
+        params = [
+            Param(key, json.dumps(value) if isinstance(value, list) else str(value))
+            for key, value in event["values"].items()
+        ]
+        self._mlflow().log_batch(self._state["run_id"], params=params)
+
+    def _metrics(self, event: dict) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [Metric(key, value, event["time"], event["step"]) for key, value in event["values"].items()]
+        for first in range(0, len(metrics), 1000):  # the most that MLflow takes at once
+            self._mlflow().log_batch(self._state["run_id"], metrics=metrics[first : first + 1000])
+
+    def _tags(self, event: dict) -> None:
+        for key, value in event["values"].items():
+            self._mlflow().set_tag(self._state["run_id"], key, value)
+
+    def _artifact(self, event: dict) -> None:
+        with tempfile.TemporaryDirectory() as folder:  # under its own name
+            named = shutil.copyfile(self.folder / event["file"], Path(folder) / event["name"])
+            self._mlflow().log_artifact(self._state["run_id"], str(named), event["folder"] or None)
+
+    def _json(self, event: dict) -> None:
+        self._mlflow().log_dict(self._state["run_id"], event["tree"], event["name"])
+
+    def _figure(self, event: dict) -> None:
+        import numpy as np
+        from PIL import Image
+
+        from stages.reporting import figures
+
+        with np.load(self.folder / event["arrays"], allow_pickle=False) as arrays:
+            figure = getattr(figures, event["figure"])(**arrays, **event["data"])
+        if event["step"] is None:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / f"{event['name']}.png"
+                figures.save_figure(figure, path)
+                self._mlflow().log_artifact(self._state["run_id"], str(path), "figures")
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "step.png"
+            figures.save_figure(figure, path)
+            with Image.open(path) as image:
+                self._mlflow().log_image(
+                    self._state["run_id"],
+                    image.convert("RGB"),
+                    key=event["name"],
+                    step=event["step"],
+                    timestamp=event["time"],
+                    synchronous=True,
+                )
+
+    def _dataset(self, event: dict) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        about = event["description"]
+        dataset = Dataset(
+            name=about["name"],
+            digest=about["digests"]["train"][:8],  # MLflow shows a short one; the profile has them whole
+            source_type="local",
+            source=json.dumps({"uri": about["source"]}),
+            schema=json.dumps(
+                {
+                    "mlflow_tensorspec": {
+                        "features": json.dumps([_tensor("uint8", [-1, *about["image_shape"]])]),
+                        "targets": json.dumps([_tensor("int32", [-1])]),
+                    }
+                }
+            ),
+            profile=json.dumps({"sizes": about["sizes"], "sha256": about["digests"]}),
+        )
+        self._mlflow().log_inputs(
+            self._state["run_id"], [DatasetInput(dataset, [InputTag("mlflow.data.context", event["context"])])]
+        )
+
+    def _model(self, event: dict) -> None:
+        import mlflow
+        import numpy as np
+        from mlflow.models import Model
+        from mlflow.models.signature import ModelSignature
+        from mlflow.types import Schema, TensorSpec
+
+        logged = self._mlflow().search_logged_models(
+            [self._state["experiment_id"]],
+            f"name = '{event['name']}' AND source_run_id = '{self._state['run_id']}'",
+        )
+        if not any(model.status == "READY" for model in logged):
+            mlflow.set_tracking_uri(self._uri())
+            mlflow.set_experiment(experiment_id=self._state["experiment_id"])  # else the model lands in `Default`
+            Model.log(
+                artifact_path=None,
+                name=event["name"],
+                flavor=_KerasFile,
+                flavor_name="keras",
+                run_id=self._state["run_id"],
+                tags={DIGEST_TAG: event["digest"]},
+                keras_file=self.folder / event["file"],
+                signature=ModelSignature(
+                    inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, *event["image_shape"]), "pixels")]),
+                    outputs=Schema([TensorSpec(np.dtype("float32"), (-1, event["classes"]), "logits")]),
+                ),
+            )
+        self._mlflow().set_tag(self._state["run_id"], f"{DIGEST_TAG}.{event['digest']}", event["name"])
+
+    def _made_by(self, event: dict) -> None:
+        links = []
+        for word, digest in event["digests"].items():
+            runs = self._mlflow().search_runs(
+                [self._state["experiment_id"]],
+                f"tags.`{DIGEST_TAG}.{digest}` LIKE '%'",
+                order_by=["attributes.start_time DESC"],
+                max_results=1,
+            )
+            if runs:
+                run = runs[0].info
+                self._mlflow().set_tag(self._state["run_id"], f"distillery.run.{word}", run.run_id)
+                links.append(f"- {word}: [{run.run_name}](#/experiments/{run.experiment_id}/runs/{run.run_id})")
+        if links:
+            note = "The models of this run were made by\n\n" + "\n".join(links)
+            self._mlflow().set_tag(self._state["run_id"], "mlflow.note.content", note)
+
+    def _end(self, event: dict) -> None:
+        self._mlflow().set_terminated(self._state["run_id"], event["status"], event["time"])
+
+    def _mlflow(self):
+        if self._client is None:
+            import mlflow
+
+            self._client = mlflow.MlflowClient(self._uri())
+        return self._client
+
+    def _uri(self) -> str:
+        with open(self.folder / "journal.jsonl", encoding="utf-8") as journal:
+            return json.loads(journal.readline())["tracking_uri"] or f"sqlite:///{repository()}/mlflow.db"
+
+    def _experiment(self, name: str, tracking_uri: str) -> str:
+        """The experiment's id. Making the local database and the experiment is no matter for two processes at once."""
+        with filelock.FileLock(repository() / ".distillery" / "experiment.lock"):
+            found = self._mlflow().get_experiment_by_name(name)
+            if found is not None:
+                return found.experiment_id
+            # A local artifact location is stored as it is given: it must not be that of a temporary clone.
+            here = None if tracking_uri else (repository() / "mlartifacts").resolve().as_uri()
+            return self._mlflow().create_experiment(
+                name, artifact_location=here, tags={"mlflow.experimentKind": EXPERIMENT_KIND}
+            )
+
+
+class _KerasFile:
+    """Makes an MLflow model of the Keras flavor from a `.keras` file.
+
+    `mlflow.keras.log_model` would import Keras and write the model anew: ten seconds, and other bytes than those that
+    DVC keeps. What this writes is read by `mlflow.keras.load_model` and served by `mlflow models serve`.
+    """
+
+    @staticmethod
+    def save_model(path: str, mlflow_model, keras_file: Path, signature) -> None:
+        from mlflow import pyfunc
+        from mlflow.utils.environment import _mlflow_conda_env, _PythonEnv
+
+        data = Path(path) / "data"
+        data.mkdir(parents=True)
+        shutil.copyfile(keras_file, data / "model.keras")
+        (data / "keras_module.txt").write_text("keras", encoding="utf-8")
+        requirements = [f"{name}=={version(name)}" for name in ("mlflow", "keras", "tensorflow", "numpy")]
+        mlflow_model.signature = signature
+        mlflow_model.add_flavor(
+            "keras", data="data", keras_version=version("keras"), keras_backend="tensorflow", save_exported_model=False
+        )
+        pyfunc.add_to_model(
+            mlflow_model, loader_module="mlflow.keras", conda_env="conda.yaml", python_env="python_env.yaml"
+        )
+        mlflow_model.model_size_bytes = keras_file.stat().st_size
+        mlflow_model.save(str(Path(path) / "MLmodel"))
+        (Path(path) / "requirements.txt").write_text("\n".join(requirements) + "\n", encoding="utf-8")
+        _mlflow_conda_env(path=str(Path(path) / "conda.yaml"), additional_pip_deps=requirements[1:])
+        _PythonEnv.current().to_yaml(str(Path(path) / "python_env.yaml"))
+
+
+def _commit() -> str:
+    """The commit that the stage runs on; empty outside Git."""
+    answer = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return answer.stdout.strip()
+
+
+def _tensor(dtype: str, shape: list[int]) -> dict[str, Any]:
+    return {"type": "tensor", "tensor-spec": {"dtype": dtype, "shape": shape}}
+
+
+def follow(folder: Path) -> bool:
+    """Deliver a journal while its stage writes it, until its end.
+
+    Returns:
+        Whether all of it arrived. While the server fails, it is asked again every few seconds as long as the stage
+        runs, and once more after its end.
+    """
+    delivery, failed_at = Delivery(folder), None
+    while True:
+        owner_lives = delivery.owner_lives()  # before looking: what it wrote before it died is then seen
+        if failed_at is None or not owner_lives or time.monotonic() - failed_at > RETRY_SECONDS:
+            try:
+                if delivery.deliver():
+                    break
+                failed_at = None
+                if not owner_lives:
+                    delivery.abandon()
+                    break
+            except Exception as error:  # whatever MLflow, its database, network or disk raises: the record is kept
+                print(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}", flush=True)
+                if not owner_lives:
+                    return False
+                failed_at = time.monotonic()
+        time.sleep(POLL_SECONDS)
+    shutil.rmtree(folder)
+    return True
+
+
+def deliver_waiting(before: str | None = None) -> int:
+    """Deliver the journals of stages that are no longer running, the oldest first.
+
+    Args:
+        before: only journals older than the one of this name.
+
+    Returns:
+        How many are left because they could not be delivered.
+    """
+    left = 0
+    for folder in sorted(path.parent for path in outbox().glob("*/journal.jsonl")):
+        if before is not None and folder.name >= before:
+            break
+        try:
+            with filelock.FileLock(folder / "delivery.lock").acquire(blocking=False):
+                if not (folder / "journal.jsonl").is_file():  # delivered meanwhile; the lock made the folder anew
+                    shutil.rmtree(folder)
+                elif not Delivery(folder).owner_lives():
+                    left += not follow(folder)
+        except filelock.Timeout:
+            continue  # another process delivers it
+    return left
+
+
+def main(arguments: list[str]) -> int:
+    """Deliver what waits and then, while it is written, one stage's journal; without an argument, only what waits."""
+    if not arguments:
+        waiting = len(list(outbox().glob("*/journal.jsonl")))
+        left = deliver_waiting()
+        print(f"{waiting - left} of {waiting} records delivered" + (f"; {left} stay in {outbox()}" if left else ""))
+        return int(left > 0)
+    import mlflow.models  # noqa: F401, now, while the stage imports TensorFlow on another core, and not at its end
+
+    from stages.reporting import figures  # noqa: F401
+
+    folder = Path(arguments[0])
+    deliver_waiting(before=folder.name)  # first what came first
+    with filelock.FileLock(folder / "delivery.lock"):
+        return int(not follow(folder))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

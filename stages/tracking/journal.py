@@ -1,0 +1,183 @@
+"""What a stage records, written down at once and delivered to MLflow by a process of its own.
+
+Training never waits for MLflow: a record is a line in a journal under `.distillery/outbox/`, and
+`stages.tracking.delivery` carries it to the tracking server meanwhile. What cannot be delivered stays in the outbox for
+the next stage, or for `python -m stages.tracking.delivery`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+DELIVERY_SECONDS = 120  # how long a finished stage waits for what it recorded to arrive
+
+
+def repository() -> Path:
+    """The folder for what outlives a run. A queued experiment works in a temporary clone; DVC_ROOT is its parent."""
+    return Path(os.environ.get("DVC_ROOT") or Path.cwd())
+
+
+def outbox() -> Path:
+    """The folder of the journals that are not yet delivered, one folder each."""
+    return repository() / ".distillery" / "outbox"
+
+
+class Journal:
+    """One stage's record, one MLflow run. Use it as a context manager: leaving it ends the run.
+
+    Args:
+        stage: the stage's name.
+        experiment_parameters: all parameters, flat, `{"distill.temperature": 4.0}`.
+        sections: the sections of `params.yaml` that the stage's result depends on; their parameters become the run's.
+    """
+
+    def __init__(self, stage: str, experiment_parameters: Mapping[str, Any], sections: Sequence[str]):
+        self._stage = stage
+        self._folder = outbox() / f"{time.time_ns()}-{uuid.uuid4().hex[:8]}"
+        (self._folder / "files").mkdir(parents=True)
+        self._owner = FileLock(self._folder / "owner.lock")  # freed by the system however the process ends
+        self._owner.acquire()
+        self._journal = open(self._folder / "journal.jsonl", "a", encoding="utf-8")  # noqa: SIM115, lives with the run
+        self._files = 0
+        experiment = os.environ.get("DVC_EXP_NAME")
+        self._write(
+            "start",
+            stage=stage,
+            run_name=f"{experiment or 'workspace'}/{stage}",
+            experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME") or "distillery",
+            tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or "",
+            tags={
+                "distillery.stage": stage,
+                "distillery.dvc_experiment": experiment or "",
+                "distillery.dvc_baseline": os.environ.get("DVC_EXP_BASELINE_REV") or "",
+                "mlflow.source.name": f"stages/{stage}.py",
+                "mlflow.source.type": "LOCAL",
+            },
+        )
+        self._write(
+            "params",
+            values={key: value for key, value in experiment_parameters.items() if key.split(".")[0] in sections},
+        )
+        self._delivery = subprocess.Popen(
+            [sys.executable, "-m", "stages.tracking.delivery", str(self._folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=(log := open(self._folder / "delivery.log", "w", encoding="utf-8")),  # noqa: SIM115, closed below
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C ends the stage; delivery must still record that it was ended
+        )
+        log.close()
+
+    def metrics(self, values: Mapping[str, Any], step: int = 0) -> None:
+        """Log metrics; those of a nested dictionary get the names that DVC gives them, `gain.points`."""
+        self._write("metrics", values=dict(_flat(values)), step=step)
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        self._write("tags", values=dict(values))
+
+    def artifact(self, path: str | Path, folder: str = "") -> None:
+        """Attach a file as it is now."""
+        self._write("artifact", file=self._keep(path), name=Path(path).name, folder=folder)
+
+    def table(self, name: str, tree: Any) -> None:
+        """Attach a JSON artifact."""
+        self._write("json", name=name, tree=tree)
+
+    def figure(self, kind: str, name: str, step: int | None = None, **data: Any) -> None:
+        """Attach a picture that delivery draws, so that no stage waits for matplotlib.
+
+        Args:
+            kind: a function of `stages.reporting.figures`.
+            name: artifact name without ending; with a step, the name of the image series.
+            step: the epoch, for a picture that is one of a series.
+            data: the function's arguments: arrays, or what JSON holds.
+        """
+        arrays = {key: value for key, value in data.items() if isinstance(value, np.ndarray)}
+        rest = {key: value for key, value in data.items() if key not in arrays}
+        file = self._new_file(".npz")
+        np.savez(self._folder / file, **arrays)
+        self._write("figure", figure=kind, name=name, step=step, arrays=file, data=rest)
+
+    def dataset(self, description: Mapping[str, Any], context: str) -> None:
+        """Link the data set, named by its digests, to the run."""
+        self._write("dataset", description=dict(description), context=context)
+
+    def model(self, path: str | Path, name: str, digest: str, image_shape: Sequence[int], classes: int) -> None:
+        """Log a saved Keras model as it is now, and tag the run with its digest, by which `made_by` finds the run."""
+        self._write(
+            "model",
+            file=self._keep(path),
+            name=name,
+            digest=digest,
+            image_shape=list(image_shape),
+            classes=classes,
+        )
+
+    def made_by(self, digests: Mapping[str, str]) -> None:
+        """Link the runs that logged the models with these digests.
+
+        Args:
+            digests: a word for the link, and the digest of the model's file.
+        """
+        self._write("made_by", digests=dict(digests))
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, kind, error, traceback) -> None:
+        killed = kind is not None and issubclass(kind, KeyboardInterrupt | SystemExit)  # Ctrl-C; SIGTERM
+        status = "FINISHED" if kind is None else "KILLED" if killed else "FAILED"
+        self._write("end", status=status)
+        self._journal.close()
+        self._owner.release()
+        try:
+            delivered = self._delivery.wait(DELIVERY_SECONDS if kind is None else DELIVERY_SECONDS / 8) == 0
+            why = "" if delivered else _last_line(self._folder / "delivery.log")
+        except subprocess.TimeoutExpired:
+            delivered, why = False, "it goes on in the background"
+        if not delivered:
+            print(
+                f"warning: {self._stage}: its record is kept in {self._folder} and not yet in MLflow ({why}); "
+                "the next stage delivers it, or `python -m stages.tracking.delivery`",
+                file=sys.stderr,
+            )
+
+    def _write(self, kind: str, **event: Any) -> None:
+        event = {"kind": kind, "time": time.time_ns() // 1_000_000, **event}
+        self._journal.write(json.dumps(event, ensure_ascii=False) + "\n")
+        self._journal.flush()
+
+    def _keep(self, path: str | Path) -> str:
+        file = self._new_file(Path(path).suffix)
+        shutil.copyfile(path, self._folder / file)
+        return file
+
+    def _new_file(self, suffix: str) -> str:
+        self._files += 1
+        return f"files/{self._files:04d}{suffix}"
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _last_line(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1]
+    except (OSError, IndexError):
+        return "no reason given"

@@ -1,0 +1,65 @@
+"""What the stages that train students record: every epoch as it ends, means over the seeds, and the result."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from stages.files import write_json
+from stages.learning.students import TrainedStudent, save_choice
+from stages.reporting.classification import negative_log_likelihood, spread
+from stages.reporting.tables import write_records
+from stages.tracking.journal import Journal
+from stages.tracking.training import confusion_of, numbered, record_result, record_series
+
+
+class StudentsRecord:
+    """The record of a stage that trains one student a seed. Means over the seeds are logged as soon as they are known.
+
+    Args:
+        run: the stage's journal.
+        stage: `distill` or `train_scratch`.
+        labels: the validation labels, int, (n,).
+        about: what `dataset.json` says.
+    """
+
+    def __init__(self, run: Journal, stage: str, labels: np.ndarray, about: Mapping, seeds: Sequence[int]):
+        self._run, self._stage, self._labels, self._about, self._seeds = run, stage, labels, about, seeds
+        self._metrics: dict[int, list[Mapping[str, float]]] = defaultdict(list)
+        self._confusions: dict[int, np.ndarray] = defaultdict(int)
+
+    def on_epoch(self, seed: int, epoch: int, metrics: Mapping[str, float], logits: np.ndarray) -> None:
+        self._run.metrics({f"seed_{seed}/{name}": value for name, value in metrics.items()}, step=epoch)
+        self._metrics[epoch].append(metrics)
+        self._confusions[epoch] = self._confusions[epoch] + confusion_of(self._labels, logits)
+        if len(self._metrics[epoch]) == len(self._seeds):
+            self._run.metrics(_mean(self._metrics[epoch]), step=epoch)
+            record_series(self._run, epoch, self._confusions[epoch], self._about["classes"])
+
+    def finish(self, students: Sequence[TrainedStudent], folder: Path) -> None:
+        """Choose the student to ship, write `metrics/<stage>.json` and the curves, and attach the chosen model.
+
+        Args:
+            students: one a seed.
+            folder: where they are.
+        """
+        confusions = [confusion_of(self._labels, student.validation_logits) for student in students]
+        accuracies = [float(np.trace(confusion) / confusion.sum()) for confusion in confusions]
+        losses = [negative_log_likelihood(self._labels, student.validation_logits) for student in students]
+        chosen = save_choice(folder, {student.seed: value for student, value in zip(students, accuracies, strict=True)})
+        metrics = {
+            "val_accuracy": float(np.mean(accuracies)),
+            "val_accuracy_std": spread(accuracies),
+            "val_loss": float(np.mean(losses)),
+        }
+        write_json(f"metrics/{self._stage}.json", metrics)
+        curves = f"plots/{self._stage}/curves.csv"
+        write_records(curves, numbered([_mean(self._metrics[epoch]) for epoch in sorted(self._metrics)]))
+        self._run.metrics({"best": metrics, "parameters": students[0].parameters, "chosen_seed": chosen})
+        model = next(student.path for student in students if student.seed == chosen)
+        record_result(self._run, "student", sum(confusions), self._about, curves, model)
+
+
+def _mean(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([record[name] for record in records])) for name in records[0]}

@@ -1,0 +1,211 @@
+"""Journals and their delivery to a real MLflow."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from conftest import environment
+
+from stages.params import InputError
+from stages.tracking.delivery import deliver_waiting
+from stages.tracking.journal import Journal
+
+ROOT = Path(__file__).resolve().parent.parent
+PARAMETERS = {"distill.temperature": 4.0, "student.seeds": [0, 1], "evaluate.sheet_images": 8}
+RECORD = """
+import sys, time
+from stages.tracking.journal import Journal
+with Journal("distill", {"distill.temperature": 4.0}, ["distill"]) as run:
+    for epoch in range(1, 6):
+        run.metrics({"loss": 1 / epoch}, step=epoch)
+        print(epoch, flush=True)
+        time.sleep(float(sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """An empty repository, with this process and its children working in the project for the modules."""
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(ROOT)
+    return tmp_path
+
+
+def client(repository: Path) -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(f"sqlite:///{repository}/mlflow.db")
+
+
+def runs(client: mlflow.MlflowClient, experiment: str = "distillery"):
+    found = client.get_experiment_by_name(experiment)
+    return client.search_runs([found.experiment_id], order_by=["attributes.start_time"]) if found else []
+
+
+def test_what_is_recorded_arrives(repository, monkeypatch):
+    monkeypatch.setenv("DVC_EXP_NAME", "brave-whale")
+    picture = np.array([[5, 1], [0, 4]])
+    (repository / "curves.csv").write_text("epoch\n1\n")
+    about = {
+        "name": "digits",
+        "digests": {"train": "ab" * 32, "test": "cd" * 32},
+        "sizes": {"train": 9},
+        "image_shape": [8, 8, 1],
+        "source": "somewhere",
+    }
+    with Journal("distill", PARAMETERS, ["distill", "student"]) as run:
+        run.dataset(about, "training")
+        for epoch in (1, 2):
+            run.metrics({"loss": 1 / epoch, "seed_0/loss": 2.0}, step=epoch)
+            run.figure("confusion_matrix", "series", step=epoch, confusion=picture, classes=["a", "ß"], title="t")
+        run.metrics({"gain": {"points": 0.5}})
+        run.artifact(repository / "curves.csv", "curves")
+        run.table("per_class.json", {"ß": 0.25})
+        run.figure("confusion_matrix", "final", confusion=picture, classes=["a", "ß"], title="t")
+        run.tags({"note": "text"})
+    assert not list((repository / ".distillery/outbox").iterdir())
+
+    store = client(repository)
+    (found,) = runs(store)
+    assert found.info.status == "FINISHED"
+    assert found.info.run_name == "brave-whale/distill"
+    assert found.data.params == {"distill.temperature": "4.0", "student.seeds": "[0, 1]"}
+    assert found.data.metrics == {"loss": 0.5, "seed_0/loss": 2.0, "gain.points": 0.5}
+    assert [(point.step, point.value) for point in store.get_metric_history(found.info.run_id, "loss")] == [
+        (1, 1.0),
+        (2, 0.5),
+    ]
+    assert found.data.tags["note"] == "text"
+    (dataset,) = found.inputs.dataset_inputs
+    assert (dataset.dataset.name, dataset.dataset.digest) == ("digits", "abababab")
+    names = {
+        artifact.path
+        for folder in ("", "curves", "figures", "images")
+        for artifact in store.list_artifacts(found.info.run_id, folder)
+    }
+    assert {"curves/curves.csv", "per_class.json", "figures/final.png"} <= names
+    steps = [name for name in names if name.startswith("images/series") and name.endswith(".png")]
+    assert len(steps) == 2
+    assert Path(found.info.artifact_uri.removeprefix("file://")).is_relative_to(repository / "mlartifacts")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(InputError("bad"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(143), "KILLED")]
+)
+def test_a_stage_that_fails_is_recorded_as_failed(repository, error, status):
+    def failing_stage():
+        with Journal("distill", PARAMETERS, ["distill"]):
+            raise error
+
+    with pytest.raises(type(error)):
+        failing_stage()
+    assert [run.info.status for run in runs(client(repository))] == [status]
+
+
+def test_a_stage_killed_without_a_word_is_recorded_as_killed(repository):
+    stage = subprocess.Popen(
+        [sys.executable, "-c", RECORD, "60"],
+        cwd=ROOT,
+        env=environment(DVC_ROOT=str(repository)),
+        stdout=subprocess.PIPE,
+    )
+    stage.stdout.readline()
+    stage.kill()
+    stage.wait()
+    deadline = time.monotonic() + 60
+    while list((repository / ".distillery/outbox").iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    (found,) = runs(client(repository))
+    assert found.info.status == "KILLED"
+    assert found.data.metrics == {"loss": 1.0}
+
+
+def test_delivery_from_the_start_again_changes_nothing(repository):
+    """As after a power cut between what MLflow has and the note of it."""
+    kept = repository / "kept"
+    with Journal("distill", PARAMETERS, ["distill"]) as run:
+        run.metrics({"loss": 1.0}, step=1)
+        run.metrics({"loss": 0.5}, step=2)
+        shutil.copytree(run._folder, kept)
+    with open(kept / "journal.jsonl", "a") as journal:
+        journal.write(json.dumps({"kind": "end", "time": 1, "status": "FINISHED"}) + "\n")
+    (kept / "delivered.json").unlink(missing_ok=True)
+    name = runs(client(repository))[0].data.tags["distillery.journal"]
+    shutil.move(kept, repository / ".distillery/outbox" / name)
+    assert deliver_waiting() == 0
+    (found,) = runs(client(repository))
+    assert len(client(repository).get_metric_history(found.info.run_id, "loss")) == 2
+
+
+def test_two_stages_at_once_on_an_empty_database(repository):
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", RECORD, "0.1"],
+            cwd=ROOT,
+            env=environment(DVC_ROOT=str(repository), DVC_EXP_NAME=f"exp-{number}"),
+            stdout=subprocess.DEVNULL,
+        )
+        for number in range(3)
+    ]
+    assert [process.wait(120) for process in started] == [0, 0, 0]
+    store = client(repository)
+    assert sorted(run.info.run_name for run in runs(store)) == [f"exp-{number}/distill" for number in range(3)]
+    for run in runs(store):
+        assert run.info.status == "FINISHED"
+        assert len(store.get_metric_history(run.info.run_id, "loss")) == 5
+    assert runs(store, "Default") == []
+
+
+def test_an_outage_costs_a_warning_and_nothing_is_lost(repository, monkeypatch, capfd):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "elsewhere")
+    with Journal("distill", PARAMETERS, ["distill"]) as run:
+        run.metrics({"loss": 0.5}, step=1)
+    assert "warning: distill: its record is kept in" in capfd.readouterr().err
+    assert len(list((repository / ".distillery/outbox").iterdir())) == 1
+
+    server = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--port",
+            str(port),
+            "--backend-store-uri",
+            f"sqlite:///{repository}/server.db",
+        ],
+        cwd=repository,
+        env=environment(MLFLOW_DISABLE_TELEMETRY="true"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.3)
+        monkeypatch.delenv("MLFLOW_TRACKING_URI")  # it goes to the server that was meant when it was recorded
+        answer = subprocess.run(
+            [sys.executable, "-m", "stages.tracking.delivery"], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert answer.stdout.splitlines()[-1] == "1 of 1 records delivered"
+        (found,) = runs(mlflow.MlflowClient(f"http://127.0.0.1:{port}"), "elsewhere")
+        assert found.data.metrics == {"loss": 0.5}
+        assert found.info.status == "FINISHED"
+    finally:
+        subprocess.run(["pkill", "-KILL", "-s", str(server.pid)], check=False)
+        server.wait()
