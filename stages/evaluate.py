@@ -1,0 +1,187 @@
+"""evaluate: the three models on the test set, which no other stage touches: metrics, figures and the comparison."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from stages.command import run_stage
+from stages.params import Params
+from stages.tracking.journal import Journal
+
+MODELS = Path("models")
+FIGURES = Path("plots/figures")
+TRAINED_BY = {"teacher": "train_teacher", "distilled": "distill", "scratch": "train_scratch"}
+
+
+def evaluate(params: Params, run: Journal) -> None:
+    """Write metrics, tables and figures."""
+    import numpy as np
+
+    from stages.data.prepared import load_description, load_split
+    from stages.files import file_digest, write_json
+    from stages.learning.models import load_model
+    from stages.learning.students import load_students, predict_students
+    from stages.learning.training import predict_logits
+    from stages.reporting.comparison import accuracy_gain
+    from stages.reporting.evaluation import class_accuracy, headline_metrics, named, quality_metrics
+    from stages.reporting.tables import write_table
+
+    settings = params.evaluate
+    about, test = load_description(), load_split("test")
+    classes, labels = about["classes"], np.asarray(test.labels)
+    run.dataset(about, context="evaluation")
+
+    teacher = load_model(MODELS / "teacher.keras")
+    distilled, chosen_distilled = load_students(MODELS / "distilled")
+    scratch, chosen_scratch = load_students(MODELS / "scratch")
+    # One model a kind, chosen on validation, for what cannot be averaged over the seeds.
+    chosen = {"teacher": teacher, "distilled": distilled[chosen_distilled], "scratch": scratch[chosen_scratch]}
+    paths = {
+        "teacher": MODELS / "teacher.keras",
+        "distilled": MODELS / "distilled" / f"seed_{chosen_distilled}.keras",
+        "scratch": MODELS / "scratch" / f"seed_{chosen_scratch}.keras",
+    }
+
+    print(f"logits of {1 + len(distilled) + len(scratch)} models over {len(labels):,} test images", flush=True)
+    logits = {  # (models, n, classes)
+        "teacher": predict_logits(teacher, test.images)[np.newaxis],
+        "distilled": predict_students(distilled, test.images),
+        "scratch": predict_students(scratch, test.images),
+    }
+    chosen_logits = {
+        "teacher": logits["teacher"][0],
+        "distilled": logits["distilled"][list(distilled).index(chosen_distilled)],
+        "scratch": logits["scratch"][list(scratch).index(chosen_scratch)],
+    }
+
+    correct = {kind: models.argmax(axis=2) == labels for kind, models in logits.items()}
+    gain = accuracy_gain(correct["distilled"], correct["scratch"], settings.bootstrap_samples, settings.bootstrap_seed)
+    parameters = {kind: model.count_params() for kind, model in chosen.items()}
+    sizes = {kind: path.stat().st_size for kind, path in paths.items()}
+    headline = headline_metrics(correct, gain, parameters, sizes)
+    quality = quality_metrics(labels, logits, gain, settings.calibration_bins)
+    by_class = class_accuracy(labels, logits)
+    per_class = {kind: named(values, classes) for kind, values in by_class.items()}
+    says = {kind: [classes[best] for best in one.argmax(axis=1)] for kind, one in chosen_logits.items()}
+
+    write_json("metrics/evaluate.json", headline)
+    write_json("metrics/quality.json", quality)
+    write_json("metrics/per_class.json", per_class)
+    write_table(
+        "plots/evaluate/per_class.csv",
+        ["class", "model", "accuracy"],
+        [(name, kind, value) for kind, values in per_class.items() for name, value in values.items()],
+    )
+    write_table(
+        "plots/evaluate/predictions.csv",
+        ["actual", *says],
+        zip([classes[label] for label in labels], *says.values(), strict=True),
+    )
+    run.metrics({"distilled": headline["distilled"]} | headline)  # MLflow's Compare opens with what comes first
+    run.metrics(quality)
+    run.table("per_class_accuracy.json", per_class)
+
+    print("latency and throughput, teacher and student in turn", flush=True)
+    timing = _timing(
+        {kind: chosen[kind] for kind in ("teacher", "distilled")},
+        np.asarray(test.images[: settings.timing_batch]),
+        settings.timing_rounds,
+    )
+    write_json("metrics/timing.json", timing)
+    run.metrics(timing)
+
+    print("figures", flush=True)
+    _draw(
+        run,
+        classes,
+        test.images,
+        labels,
+        chosen_logits,
+        by_class,
+        {
+            "accuracy": {kind: headline[kind]["accuracy"] for kind in logits},
+            "accuracy_std": {kind: headline[kind]["accuracy_std"] for kind in ("distilled", "scratch")},
+            "parameters": parameters,
+            "kilobytes": {kind: size / 1000 for kind, size in sizes.items()},
+        },
+        {kind: timing[kind]["latency_ms"]["median"] for kind in ("teacher", "distilled")},
+        settings.sheet_images,
+    )
+    run.made_by({kind: file_digest(path) for kind, path in paths.items()})
+    _print_summary(headline, timing)
+
+
+def _timing(models: dict, images, rounds: int) -> dict:
+    """Latency of one image and throughput of all `images` at once."""
+    from stages.reporting.timing import measure_alternating, median_and_spread
+
+    def calls(batch) -> dict:
+        return {kind: lambda model=model: model.predict_on_batch(batch) for kind, model in models.items()}
+
+    one = measure_alternating(calls(images[:1]), rounds)
+    many = measure_alternating(calls(images), max(3, rounds // 10))
+    timing = {
+        kind: {
+            "latency_ms": median_and_spread(1000 * one[kind]),
+            "images_per_second": median_and_spread(len(images) / many[kind]),
+        }
+        for kind in models
+    }
+    teacher, student = timing["teacher"], timing["distilled"]
+    timing["speedup"] = {
+        "latency": teacher["latency_ms"]["median"] / student["latency_ms"]["median"],
+        "throughput": student["images_per_second"]["median"] / teacher["images_per_second"]["median"],
+    }
+    return timing
+
+
+def _draw(run, classes, images, labels, logits, by_class, costs, milliseconds, sheet_images) -> None:
+    """Draw every figure, for DVC and for MLflow."""
+    from scipy.special import softmax
+
+    from stages.reporting import figures
+    from stages.reporting.classification import confusion_matrix
+    from stages.reporting.instructive import instructive_order
+    from stages.reporting.tables import read_columns
+
+    confusions = {kind: confusion_matrix(labels, one.argmax(axis=1), len(classes)) for kind, one in logits.items()}
+    probabilities = {kind: softmax(logits[kind].astype("float64"), axis=1) for kind in ("teacher", "distilled")}
+    sheet = instructive_order(labels, *probabilities.values())[:sheet_images]
+    curves = {kind: read_columns(f"plots/{stage}/curves.csv") for kind, stage in TRAINED_BY.items()}
+    drawn = {
+        "comparison": figures.comparison(**costs),
+        "training_curves": figures.training_curves(curves),
+        "confusion_matrices": figures.confusion_matrices(confusions, classes),
+        "per_class_accuracy": figures.per_class_accuracy(by_class, classes),
+        "per_class_gain": figures.per_class_gain(100 * (by_class["distilled"] - by_class["scratch"]), classes),
+        "instructive_images": figures.sheet(
+            images[sheet], labels[sheet], {kind: values[sheet] for kind, values in probabilities.items()}, classes
+        ),
+    }
+    for name, figure in drawn.items():
+        figures.save_figure(figure, FIGURES / f"{name}.png")
+        run.artifact(FIGURES / f"{name}.png", "figures")
+
+    # Latency varies from run to run, and what stands in plots/ may not: this one goes to MLflow alone.
+    with TemporaryDirectory() as folder:
+        with_latency = Path(folder) / "comparison_with_latency.png"
+        figures.save_figure(figures.comparison(**costs, milliseconds=milliseconds), with_latency)
+        run.artifact(with_latency, "figures")
+
+
+def _print_summary(headline: dict, timing: dict) -> None:
+    for kind in TRAINED_BY:
+        print(f"{kind:>10}: {100 * headline[kind]['accuracy']:.2f} % right, {headline[kind]['errors']:.1f} errors")
+    gain, compression, speedup = headline["gain"], headline["compression"], timing["speedup"]
+    print(
+        f"      gain: {gain['points']:+.2f} points for distilling "
+        f"(95 % interval {gain['ci_low']:+.2f} to {gain['ci_high']:+.2f}, McNemar p = {gain['mcnemar_p']:.2g})\n"
+        f"   student: {compression['parameters']:.1f}x fewer parameters, {compression['bytes']:.1f}x fewer bytes, "
+        f"{speedup['latency']:.1f}x the speed on one image, {speedup['throughput']:.1f}x on many",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    run_stage(
+        "evaluate", evaluate, sections=["prepare", "student", "train_teacher", "distill", "train_scratch", "evaluate"]
+    )

@@ -1,0 +1,58 @@
+"""prepare: the raw data set in; train, validation and test arrays out."""
+
+import numpy as np
+
+from stages.command import run_stage
+from stages.params import Params
+from stages.tracking.journal import Journal
+
+SAMPLE_IMAGES = 40
+
+
+def prepare(params: Params, run: Journal) -> None:
+    """Write the prepared data."""
+    from stages.data import datasets
+    from stages.data.prepared import save_prepared
+    from stages.data.splits import stratified_split
+
+    dataset = getattr(datasets, params.prepare.dataset)()
+    print(f"{params.prepare.dataset}: from {dataset.obtained}", flush=True)
+    train, validation = stratified_split(dataset.train_labels, params.prepare.validation_fraction, params.prepare.seed)
+    images, labels = dataset.train_images, dataset.train_labels
+    about = save_prepared(
+        params.prepare.dataset,
+        dataset.classes,
+        dataset.source,
+        {
+            "train": (images[train], labels[train]),
+            "validation": (images[validation], labels[validation]),
+            "test": (dataset.test_images, dataset.test_labels),
+        },
+    )
+
+    run.dataset(about, context="preparation")
+    run.tags({"distillery.obtained_from": dataset.obtained})
+    run.metrics({f"images/{part}": size for part, size in about["sizes"].items()} | {"classes": len(about["classes"])})
+    run.table("dataset.json", about)
+    run.figure(
+        "class_balance",
+        "class_balance",
+        counts={part: list(counts.values()) for part, counts in about["class_counts"].items()},
+        classes=about["classes"],
+    )
+    sample = np.sort(
+        np.random.default_rng(params.prepare.seed).choice(len(train), min(SAMPLE_IMAGES, len(train)), False)
+    )
+    run.figure(
+        "sample_sheet",
+        "samples",
+        images=images[train][sample],
+        labels=labels[train][sample],
+        classes=about["classes"],
+        title=f"{params.prepare.dataset}: images to train on",
+    )
+    print(", ".join(f"{part} {size:,}" for part, size in about["sizes"].items()) + " images", flush=True)
+
+
+if __name__ == "__main__":
+    run_stage("prepare", prepare, sections=["prepare"])

@@ -1,0 +1,35 @@
+"""train_scratch: the same students, with the same budget and seeds, that learn from labels alone."""
+
+from pathlib import Path
+
+from stages.command import run_stage
+from stages.params import Params
+from stages.tracking.journal import Journal
+
+FOLDER = Path("models/scratch")
+
+
+def train_scratch(params: Params, run: Journal) -> None:
+    """Write one student a seed."""
+    from stages.data.prepared import load_description, load_split
+    from stages.learning.students import train_students
+    from stages.tracking.students import StudentsRecord
+
+    about, train, validation = load_description(), load_split("train"), load_split("validation")
+    run.dataset(about, context="training")
+
+    record = StudentsRecord(run, "train_scratch", validation.labels, about, params.student.seeds)
+    students = train_students(
+        FOLDER,
+        params.student,
+        len(about["classes"]),
+        train,
+        validation,
+        record.on_epoch,
+        label_smoothing=params.train_scratch.label_smoothing,
+    )
+    record.finish(students, FOLDER)
+
+
+if __name__ == "__main__":
+    run_stage("train_scratch", train_scratch, sections=["prepare", "student", "train_scratch"])

@@ -1,0 +1,70 @@
+"""`dvc.yaml` names exactly what each stage reads, and the rooms know each other in one direction only."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parent.parent
+STAGES = ["prepare", "train_teacher", "distill", "train_scratch", "evaluate"]
+ROOMS = ["data", "learning", "reporting", "tracking"]  # each knows those to its left
+BASE = {"stages/params.py", "stages/files.py"}
+
+
+def imported(path: Path) -> set[Path]:
+    """The project's modules that a module imports itself, at its top or inside a function."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            if name.split(".")[0] == "stages":
+                module = ROOT / name.replace(".", "/")
+                candidates = [module.with_suffix(".py"), module / "__init__.py"]
+                # importing a module runs the __init__ of its package, too
+                candidates += [parent / "__init__.py" for parent in module.parents if ROOT in parent.parents]
+                found |= {candidate for candidate in candidates if candidate.is_file() and candidate.stat().st_size}
+    return found
+
+
+def imported_by_stage(stage: str) -> set[str]:
+    found, waiting = set(), {ROOT / "stages" / f"{stage}.py"}
+    while waiting:
+        module = waiting.pop()
+        found.add(module)
+        waiting |= imported(module) - found
+    return {str(path.relative_to(ROOT)) for path in found}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_name_exactly_the_imported_modules(stage):
+    declared = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"][stage]["deps"]
+    assert sorted(dep for dep in declared if dep.endswith(".py")) == sorted(imported_by_stage(stage))
+
+
+@pytest.mark.parametrize("stage", ["prepare", "train_teacher", "distill", "train_scratch"])
+def test_only_evaluate_draws_and_only_delivery_knows_mlflow(stage):
+    modules = imported_by_stage(stage)
+    assert "stages/reporting/figures.py" not in modules
+    assert "stages/tracking/delivery.py" not in modules
+    for module in modules:
+        text = (ROOT / module).read_text(encoding="utf-8")
+        assert "import mlflow" not in text
+        assert "from mlflow" not in text
+
+
+def test_rooms_know_only_rooms_to_their_left():
+    for number, room in enumerate(ROOMS):
+        allowed = tuple(f"stages/{known}/" for known in ROOMS[: number + 1])
+        for module in (ROOT / "stages" / room).glob("*.py"):
+            for known in (str(path.relative_to(ROOT)) for path in imported(module)):
+                assert known in BASE or known.startswith(allowed), f"{module.name} of {room} imports {known}"
+
+
+def test_prepare_imports_no_tensorflow():
+    assert not any(module.startswith("stages/learning/") for module in imported_by_stage("prepare"))

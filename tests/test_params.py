@@ -1,0 +1,154 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from stages.params import InputError, Params, architectures, datasets, load_params
+
+ROOT = Path(__file__).resolve().parent.parent
+TREE = YAML(typ="safe").load(ROOT / "params.yaml")
+KEYS = [(section, key) for section, values in TREE.items() for key in values]
+
+
+def write(folder: Path, tree) -> Path:
+    path = folder / "params.yaml"
+    YAML(typ="safe").dump(tree, path)
+    return path
+
+
+def changed(section: str, key: str, value) -> dict:
+    return {name: dict(values) | ({key: value} if name == section else {}) for name, values in TREE.items()}
+
+
+def test_the_default_is_accepted():
+    assert load_params(ROOT / "params.yaml").flat().keys() == {f"{section}.{key}" for section, key in KEYS}
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "told"),
+    [
+        ("distill", "temperature", 0, "greater than 0"),
+        ("distill", "temperature", -3.5, "greater than 0"),
+        ("distill", "temperature", float("nan"), "finite"),
+        ("distill", "temperature", "warm", "number"),
+        ("distill", "alpha", 1.01, "less than or equal to 1"),
+        ("distill", "alpha", -0.01, "greater than or equal to 0"),
+        ("distill", "method", "magic", "'kd'"),
+        ("prepare", "dataset", "imagenet", "accepted: mnist, digits"),
+        ("student", "architecture", "resnet", "accepted: cnn, dense_800_800"),
+        ("student", "epochs", 2.5, "integer"),
+        ("student", "epochs", True, "integer"),
+        ("student", "seeds", [], "1 to 100"),
+        ("student", "seeds", [1, 1], "different"),
+        ("student", "seeds", ["a"], "list of seeds"),
+        ("student", "learning_rate", None, "number"),
+        ("train_teacher", "jitter", -1, "greater than or equal to 0"),
+        ("evaluate", "sheet_images", 0, "greater than or equal to 1"),
+    ],
+)
+def test_a_bad_value_is_told_in_one_line(tmp_path, section, key, value, told):
+    with pytest.raises(InputError) as caught:
+        load_params(write(tmp_path, changed(section, key, value)))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert f"{section}.{key}:" in message
+    assert told in message
+    assert "found" in message
+
+
+def test_unknown_and_missing_keys_are_named(tmp_path):
+    with pytest.raises(
+        InputError, match=r"distill.temprature: unknown key 'temprature'; accepted: method, temperature"
+    ):
+        load_params(write(tmp_path, changed("distill", "temprature", 3)))
+    with pytest.raises(InputError, match=r"students: unknown key 'students'; accepted: prepare, student"):
+        load_params(write(tmp_path, TREE | {"students": {}}))
+    with pytest.raises(InputError, match=r"distill: missing"):
+        load_params(write(tmp_path, {name: values for name, values in TREE.items() if name != "distill"}))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "the sections"),
+        ("- 1\n- 2\n", "the sections"),
+        ("just words", "the sections"),
+        ("a: [1\n", "not valid YAML"),
+        ("prepare: {seed: 1, seed: 2}", "duplicate key"),
+        ("\t", "not valid YAML"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_told_in_one_line(tmp_path, text, told):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        load_params(path)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+
+
+@settings(max_examples=200, deadline=None)
+@given(where=st.sampled_from(KEYS), value=SCALARS | st.lists(SCALARS, max_size=3) | st.dictionaries(st.text(), SCALARS))
+def test_any_value_is_accepted_or_told_in_one_line(tmp_path_factory, where, value):
+    path = write(tmp_path_factory.mktemp("params"), changed(*where, value))
+    told = None
+    try:
+        assert isinstance(load_params(path), Params)
+    except InputError as error:
+        told = str(error)
+    if told is not None:
+        assert "\n" not in told
+        assert ".".join(where) in told or "not valid YAML" in told or "UTF-8" in told
+
+
+def test_seeds_are_a_list_or_a_count(tmp_path):
+    assert load_params(write(tmp_path, changed("student", "seeds", 2))).student.seeds == [0, 1]
+    assert load_params(write(tmp_path, changed("student", "seeds", [7, 3]))).student.seeds == [7, 3]
+
+
+def test_numbers_are_read_as_dvc_reads_them(tmp_path):
+    text = (ROOT / "params.yaml").read_text().replace("temperature: ", "temperature: 1e1 # ")
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    assert load_params(path).distill.temperature == 10
+
+
+def test_names_are_those_of_the_functions():
+    from stages.data import datasets as datasets_module
+    from stages.learning import architectures as architectures_module
+
+    assert all(callable(getattr(datasets_module, name)) for name in datasets())
+    assert all(callable(getattr(architectures_module, name)) for name in architectures())
+
+
+@pytest.mark.parametrize("stage", ["prepare", "train_teacher", "distill", "train_scratch", "evaluate"])
+def test_every_stage_ends_with_one_line_and_exit_1_before_it_touches_anything(tmp_path, stage):
+    write(tmp_path, changed("distill", "temperature", -1))
+    answer = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", f"stages.{stage}"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    said = [line for line in answer.stderr.splitlines() if not line.startswith("import time:")]
+    assert answer.returncode == 1
+    assert said == [f"{stage}: params.yaml: distill.temperature: found -1; input should be greater than 0"]
+    assert "tensorflow" not in answer.stderr
+    assert "mlflow" not in answer.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["params.yaml"]
+
+
+def test_the_readme_lists_every_parameter_with_its_default():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for key, value in load_params(ROOT / "params.yaml").flat().items():
+        assert f"| `{key}` | `{value}` |" in readme

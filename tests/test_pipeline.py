@@ -1,0 +1,300 @@
+"""The real pipeline on digits, by the real `dvc`, into the real MLflow."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import keras
+import mlflow
+import numpy as np
+import pytest
+from conftest import change_params, commit, environment, run
+from PIL import Image
+
+STAGES = ["prepare", "train_teacher", "distill", "train_scratch", "evaluate"]
+OUTPUTS = ["data/prepared", "data/transfer", "models", "metrics", "plots"]
+
+
+def store(folder: Path) -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
+
+
+def tracked(folder: Path, experiment: str) -> dict:
+    """The MLflow runs of one DVC experiment, by stage."""
+    client = store(folder)
+    found = client.search_runs([client.get_experiment_by_name("distillery").experiment_id], max_results=500)
+    names = [run.info.run_name.split("/") for run in found]
+    return {stage: run for (name, stage), run in zip(names, found, strict=True) if name == experiment}
+
+
+def headline(folder: Path) -> dict:
+    return json.loads((folder / "metrics/evaluate.json").read_text())
+
+
+def stages_run(answer: subprocess.CompletedProcess) -> list[str]:
+    return [stage for stage in STAGES if f"Running stage '{stage}'" in answer.stdout + answer.stderr]
+
+
+def test_the_run_gives_what_the_contract_names(pipeline):
+    metrics = headline(pipeline)
+    assert set(metrics) == {"teacher", "distilled", "scratch", "gain", "compression"}
+    assert set(metrics["teacher"]) == {"accuracy", "errors"}
+    assert set(metrics["distilled"]) == set(metrics["scratch"]) == {"accuracy", "accuracy_std", "errors"}
+    assert set(metrics["gain"]) == {"points", "ci_low", "ci_high", "mcnemar_p"}
+    assert set(metrics["compression"]) == {"parameters", "bytes"}
+    assert metrics["teacher"]["accuracy"] > 0.8
+    assert metrics["distilled"]["accuracy"] > 0.8
+    assert metrics["gain"]["points"] == pytest.approx(
+        100 * (metrics["distilled"]["accuracy"] - metrics["scratch"]["accuracy"])
+    )
+    assert metrics["gain"]["ci_low"] <= metrics["gain"]["points"] <= metrics["gain"]["ci_high"]
+    per_class = json.loads((pipeline / "metrics/per_class.json").read_text())
+    assert {model: list(values) for model, values in per_class.items()} == {
+        model: [str(digit) for digit in range(10)] for model in ("teacher", "distilled", "scratch")
+    }
+
+
+def test_the_metrics_are_those_of_the_saved_models(pipeline):
+    """Counted again from the files, with plain Keras and NumPy."""
+    images = np.load(pipeline / "data/prepared/test_images.npy")
+    labels = np.load(pipeline / "data/prepared/test_labels.npy")
+
+    def errors(path: Path) -> int:
+        model = keras.models.load_model(path)
+        return int((model.predict(images, verbose=0).argmax(axis=1) != labels).sum())
+
+    metrics = headline(pipeline)
+    assert errors(pipeline / "models/teacher.keras") == metrics["teacher"]["errors"]
+    for kind in ("distilled", "scratch"):
+        students = sorted((pipeline / "models" / kind).glob("seed_*.keras"))
+        assert [path.name for path in students] == ["seed_0.keras", "seed_1.keras"]
+        counts = np.array([errors(path) for path in students])
+        assert counts.mean() == pytest.approx(metrics[kind]["errors"])
+        assert (counts / len(labels)).std(ddof=1) == pytest.approx(metrics[kind]["accuracy_std"])
+    parameters = [
+        keras.models.load_model(pipeline / f"models/{name}.keras").count_params()
+        for name in ("teacher", "distilled/seed_0")
+    ]
+    assert metrics["compression"]["parameters"] == pytest.approx(parameters[0] / parameters[1])
+
+
+def test_the_logits_are_the_saved_teachers(pipeline):
+    teacher = keras.models.load_model(pipeline / "models/teacher.keras")
+    images = np.load(pipeline / "data/prepared/train_images.npy")
+    logits = np.load(pipeline / "data/transfer/logits.npy")
+    np.testing.assert_allclose(logits, teacher.predict(images, verbose=0), atol=1e-4)
+
+
+def test_nothing_to_do_does_nothing(pipeline):
+    assert "Data and pipelines are up to date" in run(pipeline, "dvc", "repro").stdout
+    assert run(pipeline, "git", "status", "--porcelain").stdout == ""
+
+
+def test_every_stage_has_its_run_in_mlflow(pipeline):
+    runs = tracked(pipeline, "workspace")
+    client = store(pipeline)
+    assert sorted(runs) == sorted(STAGES)
+    assert [experiment.name for experiment in client.search_experiments()] == ["distillery", "Default"]
+    for stage, found in runs.items():
+        assert found.info.status == "FINISHED", stage
+        assert found.inputs.dataset_inputs[0].dataset.name == "digits"
+    for stage, epochs in (("train_teacher", 4), ("distill", 3), ("train_scratch", 3)):
+        run_id = runs[stage].info.run_id
+        for metric in ("loss", "val_loss", "accuracy", "val_accuracy"):
+            assert [point.step for point in client.get_metric_history(run_id, metric)] == list(range(1, epochs + 1))
+        assert {item.path for item in client.list_artifacts(run_id)} >= {
+            "figures",
+            "images",
+            "per_class_accuracy.json",
+            "confusion_matrix.json",
+        }
+        series = [item.path for item in client.list_artifacts(run_id, "images") if item.path.endswith(".png")]
+        assert len(series) == epochs
+    for metric in ("hard_loss", "soft_loss", "seed_0/val_accuracy", "seed_1/soft_loss"):
+        assert metric in runs["distill"].data.metrics
+
+
+def test_evaluates_run_holds_everything_and_links_to_the_makers(pipeline):
+    runs = tracked(pipeline, "workspace")
+    evaluation = runs["evaluate"]
+    assert evaluation.data.params["distill.temperature"] == "4.0"
+    assert {key.split(".")[0] for key in evaluation.data.params} == {"student", "evaluate", *STAGES[:-1]}
+    assert evaluation.data.metrics["gain.points"] == pytest.approx(headline(pipeline)["gain"]["points"])
+    for word, stage in (("teacher", "train_teacher"), ("distilled", "distill"), ("scratch", "train_scratch")):
+        assert evaluation.data.tags[f"distillery.run.{word}"] == runs[stage].info.run_id
+        assert runs[stage].info.run_id in evaluation.data.tags["mlflow.note.content"]
+    names = {item.path for item in store(pipeline).list_artifacts(evaluation.info.run_id, "figures")}
+    assert names == {
+        f"figures/{name}.png"
+        for name in (
+            "training_curves",
+            "confusion_matrices",
+            "per_class_accuracy",
+            "per_class_gain",
+            "comparison",
+            "comparison_with_latency",
+            "instructive_images",
+        )
+    }
+
+
+def logged_student(folder: Path):
+    client = store(folder)
+    models = client.search_logged_models([client.get_experiment_by_name("distillery").experiment_id])
+    run_id = tracked(folder, "workspace")["distill"].info.run_id
+    (student,) = [model for model in models if model.source_run_id == run_id]
+    return student
+
+
+def test_the_model_in_mlflow_is_the_one_in_dvc(pipeline):
+    student = logged_student(pipeline)
+    mlflow.set_tracking_uri(f"sqlite:///{pipeline}/mlflow.db")
+    model = mlflow.keras.load_model(f"models:/{student.model_id}")
+    chosen = json.loads((pipeline / "models/distilled/students.json").read_text())["chosen_seed"]
+    own = keras.models.load_model(pipeline / f"models/distilled/seed_{chosen}.keras")
+    images = np.load(pipeline / "data/prepared/test_images.npy")[:20]
+    np.testing.assert_array_equal(model.predict(images, verbose=0), own.predict(images, verbose=0))
+    signature = mlflow.models.get_model_info(f"models:/{student.model_id}").signature
+    assert signature.inputs.inputs[0].type == np.uint8
+    assert signature.inputs.inputs[0].shape == (-1, 8, 8, 1)
+    assert signature.outputs.inputs[0].shape == (-1, 10)
+
+
+def test_mlflow_serves_the_student(pipeline):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    uri = f"models:/{logged_student(pipeline).model_id}"
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager=local", f"--port={port}", "-m", uri],
+        cwd=pipeline,
+        env=environment(MLFLOW_TRACKING_URI=f"sqlite:///{pipeline}/mlflow.db"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    images = np.load(pipeline / "data/prepared/test_images.npy")[:5]
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/invocations",
+        json.dumps({"inputs": images.tolist()}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    logits = np.array(json.load(answer)["predictions"])
+                break
+            except OSError:
+                assert time.monotonic() < deadline, "the server did not answer"
+                time.sleep(0.5)
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+    chosen = json.loads((pipeline / "models/distilled/students.json").read_text())["chosen_seed"]
+    own = keras.models.load_model(pipeline / f"models/distilled/seed_{chosen}.keras")
+    np.testing.assert_allclose(logits, own.predict(images, verbose=0), atol=1e-4)
+
+
+def test_dvc_compares_and_draws(pipeline):
+    assert "gain.points" in run(pipeline, "dvc", "metrics", "diff", "HEAD~1").stdout
+    assert "distill.temperature" in run(pipeline, "dvc", "params", "diff", "--all").stdout
+    assert "distill.temperature" in run(pipeline, "dvc", "exp", "show", "--csv").stdout
+    run(pipeline, "dvc", "plots", "show", "--out", "page")
+    page = (pipeline / "page" / "index.html").read_text()
+    for title in ("Accuracy on validation images", "Confusion on the test set: distilled student", "Accuracy by class"):
+        assert title in page
+    pictures = list((pipeline / "page").rglob("*.png"))
+    assert len(pictures) == 6
+    for picture in pictures:
+        Image.open(picture).verify()
+    shutil.rmtree(pipeline / "page")
+
+
+def test_a_bad_parameter_stops_dvc_with_one_line(pipeline):
+    answer = run(pipeline, "dvc", "exp", "run", "--temp", "-S", "distill.temperature=-1", check=False)
+    assert answer.returncode != 0
+    said = [line for line in (answer.stdout + answer.stderr).splitlines() if "temperature" in line]
+    assert "distill: params.yaml: distill.temperature: found -1; input should be greater than 0" in said
+    assert "Traceback" not in answer.stdout + answer.stderr
+    assert len(tracked(pipeline, "workspace")) == len(STAGES)
+    assert run(pipeline, "git", "status", "--porcelain").stdout == ""
+
+
+def test_another_temperature_runs_distill_and_evaluate_only(pipeline):
+    answer = run(pipeline, "dvc", "exp", "run", "--temp", "--name", "warm", "-S", "distill.temperature=2")
+    assert stages_run(answer) == ["distill", "evaluate"]
+    # in the repository's database, with artifacts that outlive the temporary folder
+    runs = tracked(pipeline, "warm")
+    assert sorted(runs) == ["distill", "evaluate"]
+    assert runs["evaluate"].data.params["distill.temperature"] == "2.0"
+    assert "distillery.run.teacher" in runs["evaluate"].data.tags
+    for stage_run in runs.values():
+        for item in store(pipeline).list_artifacts(stage_run.info.run_id, "figures"):
+            path = mlflow.artifacts.download_artifacts(
+                run_id=stage_run.info.run_id, artifact_path=item.path, tracking_uri=f"sqlite:///{pipeline}/mlflow.db"
+            )
+            assert Path(path).stat().st_size > 5000
+
+
+def test_another_teacher_leaves_prepare_and_scratch_alone(pipeline):
+    run(pipeline, "dvc", "exp", "run", "--queue", "--name", "teacher", "-S", "train_teacher.epochs=1")
+    run(pipeline, "dvc", "exp", "run", "--queue", "--name", "student", "-S", "student.learning_rate=0.002")
+    run(pipeline, "dvc", "queue", "start", "--jobs", "1")
+    deadline = time.monotonic() + 400
+    while (status := run(pipeline, "dvc", "queue", "status").stdout).count("Success") < 2:
+        assert "Failed" not in status, run(pipeline, "dvc", "queue", "logs", "teacher", check=False).stdout
+        assert time.monotonic() < deadline, status
+        time.sleep(2)
+    logs = run(pipeline, "dvc", "queue", "logs", "teacher")
+    assert stages_run(logs) == ["train_teacher", "distill", "evaluate"]
+    logs = run(pipeline, "dvc", "queue", "logs", "student")
+    assert stages_run(logs) == ["distill", "train_scratch", "evaluate"]
+    assert sorted(tracked(pipeline, "teacher")) == ["distill", "evaluate", "train_teacher"]
+    assert sorted(tracked(pipeline, "student")) == ["distill", "evaluate", "train_scratch"]
+    assert list(store(pipeline).search_runs(["0"])) == []
+    assert list(store(pipeline).search_logged_models(["0"])) == []
+
+
+def test_the_same_bytes_again_and_scripts_stand_alone(pipeline, tmp_path):
+    """Every stage by hand, `python -m stages.…`, over the outputs of `dvc repro`: nothing but the timing differs."""
+
+    def contents() -> dict:
+        files = [path for folder in OUTPUTS for path in sorted((pipeline / folder).rglob("*")) if path.is_file()]
+        return {str(path.relative_to(pipeline)): path.read_bytes() for path in files}
+
+    before = contents()
+    for folder in ("data/transfer", "models", "plots"):
+        shutil.rmtree(pipeline / folder)
+    for stage in STAGES:
+        run(pipeline, "python", "-m", f"stages.{stage}", DVC_ROOT=str(tmp_path))
+    after = contents()
+    assert before.keys() == after.keys()
+    assert [name for name in before if before[name] != after[name]] == ["metrics/timing.json"]
+    run(pipeline, "git", "checkout", "--quiet", "metrics/timing.json")
+
+
+def test_a_figures_code_trains_nothing(pipeline):
+    module = pipeline / "stages/reporting/figures.py"
+    module.write_text(module.read_text().replace("cividis", "viridis"))
+    answer = run(pipeline, "dvc", "repro")
+    assert stages_run(answer) == ["evaluate"]
+    commit(pipeline, "other colours")
+
+
+def test_a_stage_without_its_inputs_says_what_to_run(pipeline, tmp_path):
+    shutil.copytree(pipeline / "stages", tmp_path / "stages")
+    shutil.copy(pipeline / "params.yaml", tmp_path)
+    change_params(tmp_path, {"student": {"seeds": [0]}})
+    for stage in ("distill", "evaluate"):
+        answer = run(tmp_path, "python", "-m", f"stages.{stage}", check=False)
+        assert answer.returncode == 1
+        assert answer.stderr.strip().splitlines()[-1].startswith(f"{stage}: data/prepared/dataset.json: no such file;")
