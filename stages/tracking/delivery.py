@@ -136,15 +136,12 @@ class Delivery:
 
         with np.load(self.folder / event["arrays"], allow_pickle=False) as arrays:
             figure = getattr(figures, event["figure"])(**arrays, **event["data"])
-        if event["step"] is None:
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / f"{event['name']}.png"
-                figures.save_figure(figure, path)
-                self._mlflow().log_artifact(self._state["run_id"], str(path), "figures")
-            return
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "step.png"
+            path = Path(folder) / f"{event['name']}.png"
             figures.save_figure(figure, path)
+            if event["step"] is None:
+                self._mlflow().log_artifact(self._state["run_id"], str(path), "figures")
+                return
             with Image.open(path) as image:
                 self._mlflow().log_image(
                     self._state["run_id"],
