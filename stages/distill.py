@@ -11,28 +11,43 @@ FOLDER = Path("models/distilled")
 
 def distill(params: Params, run: Journal) -> None:
     """Write one distilled student a seed."""
-    from stages.data.prepared import load_description, load_split
-    from stages.learning.distiller import Distiller
+    from stages.data.prepared import load_description
+    from stages.data.training_set import load_training_set
+    from stages.learning.distiller import Distiller, method
     from stages.learning.students import train_students
     from stages.learning.transfer import load_transfer
     from stages.tracking.students import StudentsRecord
 
-    about, train, validation = load_description(), load_split("train"), load_split("validation")
-    teacher_logits = load_transfer(len(train.labels), len(about["classes"]), train.digest)
+    about, data = load_description(), load_training_set(params.student)
+    classes, settings = len(about["classes"]), params.distill
+    teacher_logits, teacher_digest = load_transfer(classes, data.train.digest, data.offsets)
     run.dataset(about, context="training")
 
-    record = StudentsRecord(run, "distill", validation.labels, about, params.student.seeds)
+    def distiller(student) -> Distiller:
+        return Distiller(
+            student,
+            settings.temperature,
+            settings.alpha,
+            soft_loss=method(settings),
+            t_squared=settings.t_squared,
+        )
+
+    record = StudentsRecord(run, "distill", data.validation.labels, about, params.student)
     students = train_students(
         FOLDER,
         params.student,
-        len(about["classes"]),
-        train,
-        validation,
+        classes,
+        data,
         record.on_epoch,
-        distiller=lambda student: Distiller(student, params.distill.temperature, params.distill.alpha),
+        distiller=distiller,
         teacher_logits=teacher_logits,
     )
-    record.finish(students, FOLDER)
+    if settings.folds:
+        from stages.learning.cross_validation import cross_validate
+
+        for fold in cross_validate(settings.folds, params.student, classes, data, teacher_logits, distiller):
+            record.on_fold(*fold)
+    record.finish(students, FOLDER, teacher_digest)
 
 
 if __name__ == "__main__":

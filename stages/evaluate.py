@@ -4,7 +4,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from stages.command import run_stage
-from stages.params import Params
+from stages.params import InputError, Params
 from stages.tracking.journal import Journal
 
 MODELS = Path("models")
@@ -19,11 +19,12 @@ def evaluate(params: Params, run: Journal) -> None:
     from stages.data.prepared import load_description, load_split
     from stages.files import file_digest, write_json
     from stages.learning.models import load_model
+    from stages.learning.prediction import predict_logits
     from stages.learning.students import load_students, predict_students
-    from stages.learning.training import predict_logits
+    from stages.reporting.classification import named
     from stages.reporting.comparison import accuracy_gain
-    from stages.reporting.evaluation import class_accuracy, headline_metrics, named, quality_metrics
-    from stages.reporting.tables import write_table
+    from stages.reporting.evaluation import class_accuracy, headline_metrics, omitted_metrics, quality_metrics
+    from stages.reporting.tables import read_columns, write_table
 
     settings = params.evaluate
     about, test = load_description(), load_split("test")
@@ -31,34 +32,36 @@ def evaluate(params: Params, run: Journal) -> None:
     run.dataset(about, context="evaluation")
 
     teacher = load_model(MODELS / "teacher.keras")
-    distilled, chosen_distilled = load_students(MODELS / "distilled")
-    scratch, chosen_scratch = load_students(MODELS / "scratch")
+    students = {kind: load_students(MODELS / kind) for kind in ("distilled", "scratch")}
+    if students["distilled"].teacher_digest != file_digest(MODELS / "teacher.keras"):
+        raise InputError("models/distilled learned from another teacher than models/teacher.keras; run `dvc repro`")
     # One model a kind, chosen on validation, for what cannot be averaged over the seeds.
-    chosen = {"teacher": teacher, "distilled": distilled[chosen_distilled], "scratch": scratch[chosen_scratch]}
-    paths = {
-        "teacher": MODELS / "teacher.keras",
-        "distilled": MODELS / "distilled" / f"seed_{chosen_distilled}.keras",
-        "scratch": MODELS / "scratch" / f"seed_{chosen_scratch}.keras",
+    chosen = {"teacher": teacher} | {kind: group.models[group.chosen_seed] for kind, group in students.items()}
+    paths = {"teacher": MODELS / "teacher.keras"} | {
+        kind: MODELS / kind / f"seed_{group.chosen_seed}.keras" for kind, group in students.items()
     }
 
-    print(f"logits of {1 + len(distilled) + len(scratch)} models over {len(labels):,} test images", flush=True)
-    logits = {  # (models, n, classes)
-        "teacher": predict_logits(teacher, test.images)[np.newaxis],
-        "distilled": predict_students(distilled, test.images),
-        "scratch": predict_students(scratch, test.images),
-    }
-    chosen_logits = {
-        "teacher": logits["teacher"][0],
-        "distilled": logits["distilled"][list(distilled).index(chosen_distilled)],
-        "scratch": logits["scratch"][list(scratch).index(chosen_scratch)],
+    count = 1 + sum(len(group.models) for group in students.values())
+    print(f"logits of {count} models over {len(labels):,} test images", flush=True)
+    logits = {"teacher": predict_logits(teacher, test.images)[np.newaxis]}  # (models, n, classes)
+    logits |= {kind: predict_students(group.models, test.images) for kind, group in students.items()}
+    chosen_logits = {"teacher": logits["teacher"][0]} | {
+        kind: logits[kind][list(group.models).index(group.chosen_seed)] for kind, group in students.items()
     }
 
     correct = {kind: models.argmax(axis=2) == labels for kind, models in logits.items()}
     gain = accuracy_gain(correct["distilled"], correct["scratch"], settings.bootstrap_samples, settings.bootstrap_seed)
     parameters = {kind: model.count_params() for kind, model in chosen.items()}
     sizes = {kind: path.stat().st_size for kind, path in paths.items()}
+    curves = {kind: read_columns(f"plots/{stage}/curves.csv") for kind, stage in TRAINED_BY.items()}
     headline = headline_metrics(correct, gain, parameters, sizes)
-    quality = quality_metrics(labels, logits, gain, settings.calibration_bins)
+    quality = quality_metrics(labels, logits, gain, settings.calibration_bins, curves)
+    if omitted := [classes.index(name) for name in students["distilled"].omitted_classes]:
+        validation = load_split("validation")
+        validation_logits = {
+            kind: predict_students(group.models, validation.images) for kind, group in students.items()
+        }
+        headline["omitted"] = omitted_metrics(omitted, labels, logits, np.asarray(validation.labels), validation_logits)
     by_class = class_accuracy(labels, logits)
     per_class = {kind: named(values, classes) for kind, values in by_class.items()}
     says = {kind: [classes[best] for best in one.argmax(axis=1)] for kind, one in chosen_logits.items()}
@@ -104,7 +107,9 @@ def evaluate(params: Params, run: Journal) -> None:
             "kilobytes": {kind: size / 1000 for kind, size in sizes.items()},
         },
         {kind: timing[kind]["latency_ms"]["median"] for kind in ("teacher", "distilled")},
+        curves,
         settings.sheet_images,
+        (headline["omitted"], students["distilled"].omitted_classes) if omitted else None,
     )
     run.made_by({kind: file_digest(path) for kind, path in paths.items()})
     _print_summary(headline, timing)
@@ -134,19 +139,17 @@ def _timing(models: dict, images, rounds: int) -> dict:
     return timing
 
 
-def _draw(run, classes, images, labels, logits, by_class, costs, milliseconds, sheet_images) -> None:
+def _draw(run, classes, images, labels, logits, by_class, costs, milliseconds, curves, sheet_images, omitted) -> None:
     """Draw every figure, for DVC and for MLflow."""
     from scipy.special import softmax
 
     from stages.reporting import figures
     from stages.reporting.classification import confusion_matrix
     from stages.reporting.instructive import instructive_order
-    from stages.reporting.tables import read_columns
 
     confusions = {kind: confusion_matrix(labels, one.argmax(axis=1), len(classes)) for kind, one in logits.items()}
     probabilities = {kind: softmax(logits[kind].astype("float64"), axis=1) for kind in ("teacher", "distilled")}
     sheet = instructive_order(labels, *probabilities.values())[:sheet_images]
-    curves = {kind: read_columns(f"plots/{stage}/curves.csv") for kind, stage in TRAINED_BY.items()}
     drawn = {
         "comparison": figures.comparison(**costs),
         "training_curves": figures.training_curves(curves),
@@ -157,6 +160,8 @@ def _draw(run, classes, images, labels, logits, by_class, costs, milliseconds, s
             images[sheet], labels[sheet], {kind: values[sheet] for kind, values in probabilities.items()}, classes
         ),
     }
+    if omitted:
+        drawn["omitted_classes"] = figures.omitted_classes(*omitted)
     for name, figure in drawn.items():
         figures.save_figure(figure, FIGURES / f"{name}.png")
         run.artifact(FIGURES / f"{name}.png", "figures")
@@ -171,14 +176,26 @@ def _draw(run, classes, images, labels, logits, by_class, costs, milliseconds, s
 def _print_summary(headline: dict, timing: dict) -> None:
     for kind in TRAINED_BY:
         print(f"{kind:>10}: {100 * headline[kind]['accuracy']:.2f} % right, {headline[kind]['errors']:.1f} errors")
+    for kind, omitted in headline.get("omitted", {}).items():
+        print(
+            f"{kind:>10}: of the classes it never saw {100 * omitted['accuracy']:.2f} % right; with a bias tuned on "
+            f"validation {100 * omitted['accuracy_corrected']:.2f} %, "
+            f"then {omitted['errors_in_all_corrected']:.1f} errors in all"
+        )
     gain, compression, speedup = headline["gain"], headline["compression"], timing["speedup"]
     print(
         f"      gain: {gain['points']:+.2f} points for distilling "
         f"(95 % interval {gain['ci_low']:+.2f} to {gain['ci_high']:+.2f}, McNemar p = {gain['mcnemar_p']:.2g})\n"
-        f"   student: {compression['parameters']:.1f}x fewer parameters, {compression['bytes']:.1f}x fewer bytes, "
+        f"   student: {_times(compression['parameters'], 'fewer', 'MORE')} parameters, "
+        f"{_times(compression['bytes'], 'fewer', 'MORE')} bytes, "
         f"{speedup['latency']:.1f}x the speed on one image, {speedup['throughput']:.1f}x on many",
         flush=True,
     )
+
+
+def _times(ratio: float, above: str, below: str) -> str:
+    """A ratio for people: a student that is larger than its teacher is said to be so, plainly."""
+    return f"{ratio:.1f}x {above}" if ratio >= 1 else f"{1 / ratio:.1f}x {below}"
 
 
 if __name__ == "__main__":

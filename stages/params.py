@@ -9,7 +9,7 @@ import ast
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from ruamel.yaml import YAML, YAMLError
 
 _STAGES = Path(__file__).parent
@@ -50,23 +50,39 @@ def _known_dataset(value: str) -> str:
 
 
 def _expand_seeds(value: int | list[int]) -> list[int]:
-    seeds = list(range(value)) if isinstance(value, int) else value
+    seeds = list(range(min(value, 101))) if isinstance(value, int) else value  # a count may be a mistyped, huge number
     if not 1 <= len(seeds) <= 100 or len(set(seeds)) != len(seeds) or min(seeds) < 0 or max(seeds) > MAX_SEED:
         raise ValueError(f"accepted: 1 to 100 different whole numbers from 0 to {MAX_SEED}, or their count")
     return seeds
 
 
+def _train_or_own(value: str) -> str:
+    if value != TRAINED and not value.endswith(".keras"):
+        raise ValueError(f"accepted: {TRAINED}, whose `architecture` is then trained, or a .keras file of your own")
+    return value
+
+
+def _class_names(value: list[int | str]) -> list[str]:
+    names = [str(name) for name in value]
+    if len(set(names)) != len(names):
+        raise ValueError("accepted: a list of different classes' names")
+    return names
+
+
 MAX_SEED = 2**31 - 1
+TRAINED = "stages/learning/architectures.py"  # where the teacher comes from when the user brings none
 
 Architecture = Annotated[str, AfterValidator(_known_architecture)]
 Dataset = Annotated[str, AfterValidator(_known_dataset)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Seeds = Annotated[int | list[int], AfterValidator(_expand_seeds)]
+ClassNames = Annotated[list[int | str], AfterValidator(_class_names)]
 Epochs = Annotated[int, Field(ge=1, le=10_000)]
 BatchSize = Annotated[int, Field(ge=1, le=65_536)]
 LearningRate = Annotated[float, Field(gt=0, le=10)]
 WeightDecay = Annotated[float, Field(ge=0, le=1)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
+Jitter = Annotated[int, Field(ge=0, le=16)]
 Schedule = Literal["constant", "cosine"]
 Precision = Literal["float32", "mixed_bfloat16"]
 
@@ -77,6 +93,9 @@ class Section(BaseModel):
 
 class Prepare(Section):
     dataset: Dataset = Field(description="the images to learn from")
+    folder: str = Field(min_length=1, description="`dataset: folder`: your images, one subfolder a class")
+    image_size: int = Field(ge=8, le=512, description="`dataset: folder`: pixels that each side is resized to")
+    test_fraction: float = Field(gt=0, le=0.5, description="`dataset: folder`: part kept for the test set")
     validation_fraction: float = Field(gt=0, le=0.5, description="part of the training images kept for validation")
     seed: Seed = Field(description="draws the stratified validation split")
 
@@ -97,22 +116,67 @@ class Training(Section):
 class Student(Training):
     """The budget that the distilled student and the one from scratch share."""
 
+    jitter: Jitter = Field(description="augmented views: shifted by up to so many pixels")
+    flip: bool = Field(description="augmented views: half of them mirrored left to right")
+    views: int = Field(
+        ge=1, le=1000, description="views of each image: itself and augmented ones, a different one each epoch in turn"
+    )
+    omit_classes: ClassNames = Field(description="names of classes left out of the students' training data")
     seeds: Seeds = Field(description="one student each; a list of seeds, or how many")
+
+    @field_validator("views")
+    @classmethod
+    def _views_need_augmentation(cls, views: int, info: ValidationInfo) -> int:
+        augmented = bool(info.data.get("jitter") or info.data.get("flip"))
+        if views > 1 and not augmented:
+            raise ValueError("with student.jitter 0 and student.flip false all views are the same; accepted: 1")
+        if views == 1 and augmented:
+            raise ValueError("student.jitter and student.flip act on further views of an image; accepted: 2 or more")
+        return views
 
 
 class TrainTeacher(Training):
-    jitter: int = Field(
-        ge=0, le=16, description="augmentation: each image shifted by up to so many pixels, anew each epoch"
+    model: Annotated[str, AfterValidator(_train_or_own)] = Field(
+        description=f"`{TRAINED}` trains the architecture; a `.keras` file is a teacher of your own, taken as it is"
     )
-    seed: Seed = Field(description="initial weights, shuffling, dropout and jitter")
+    softmax_temperature: float = Field(
+        gt=0,
+        le=1000,
+        description="temperature in the model itself: its logits are divided by it",
+    )
+    max_norm: float = Field(
+        ge=0, le=1000, description="bound of the norm of each unit's incoming weights in dense layers; 0 for none"
+    )
+    jitter: Jitter = Field(description="augmentation: each image shifted by up to so many pixels, anew each epoch")
+    flip: bool = Field(description="augmentation: each image mirrored left to right or not, anew each epoch")
+    seed: Seed = Field(description="initial weights, shuffling, dropout and augmentation")
 
 
 class Distill(Section):
-    method: Literal["kd"] = Field(description="`kd`: Hinton, Vinyals & Dean 2015")
+    method: Literal["kd", "dkd", "dist"] = Field(
+        description="soft loss: `kd` Hinton, Vinyals & Dean 2015; `dkd` Zhao et al. 2022; `dist` Huang et al. 2022"
+    )
     temperature: float = Field(
         gt=0, le=1000, description="softens teacher's and student's probabilities in the soft loss"
     )
+    t_squared: bool = Field(
+        description="soft loss times temperature squared: the gradients of `kd` and `dkd` keep their size at each"
+    )
     alpha: float = Field(ge=0, le=1, description="weight of the hard-label loss: alpha*hard + (1 - alpha)*soft")
+    dkd_alpha: float = Field(ge=0, le=1000, description="`dkd`: weight of target against the rest")
+    dkd_beta: float = Field(ge=0, le=1000, description="`dkd`: weight of the classes other than the target")
+    dist_beta: float = Field(ge=0, le=1000, description="`dist`: weight of the relation between classes of an image")
+    dist_gamma: float = Field(ge=0, le=1000, description="`dist`: weight of the relation between images of a class")
+    folds: int = Field(
+        ge=0, le=100, description="cross-validation of the student against the teacher's labels; 0 for none"
+    )
+
+    @field_validator("folds")
+    @classmethod
+    def _one_fold_is_none(cls, folds: int) -> int:
+        if folds == 1:
+            raise ValueError("accepted: 0 for no cross-validation, or 2 and more")
+        return folds
 
 
 class TrainScratch(Section):

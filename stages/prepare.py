@@ -15,12 +15,14 @@ def prepare(params: Params, run: Journal) -> None:
     from stages.data.prepared import save_prepared
     from stages.data.splits import stratified_split
 
-    dataset = getattr(datasets, params.prepare.dataset)()
-    print(f"{params.prepare.dataset}: from {dataset.obtained}", flush=True)
-    train, validation = stratified_split(dataset.train_labels, params.prepare.validation_fraction, params.prepare.seed)
+    settings = params.prepare
+    own = (settings.folder, settings.image_size, settings.test_fraction) if settings.dataset == "folder" else ()
+    dataset = getattr(datasets, settings.dataset)(*own)
+    print(f"{settings.dataset}: from {dataset.obtained}", flush=True)
+    train, validation = stratified_split(dataset.train_labels, settings.validation_fraction, settings.seed)
     images, labels = dataset.train_images, dataset.train_labels
     about = save_prepared(
-        params.prepare.dataset,
+        settings.dataset,
         dataset.classes,
         dataset.source,
         {
@@ -40,16 +42,14 @@ def prepare(params: Params, run: Journal) -> None:
         counts={part: list(counts.values()) for part, counts in about["class_counts"].items()},
         classes=about["classes"],
     )
-    sample = np.sort(
-        np.random.default_rng(params.prepare.seed).choice(len(train), min(SAMPLE_IMAGES, len(train)), False)
-    )
+    sample = np.sort(np.random.default_rng(settings.seed).choice(len(train), min(SAMPLE_IMAGES, len(train)), False))
     run.figure(
         "sample_sheet",
         "samples",
         images=images[train][sample],
         labels=labels[train][sample],
         classes=about["classes"],
-        title=f"{params.prepare.dataset}: images to train on",
+        title=f"{settings.dataset}: images to train on",
     )
     print(", ".join(f"{part} {size:,}" for part, size in about["sizes"].items()) + " images", flush=True)
 

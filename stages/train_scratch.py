@@ -11,20 +11,20 @@ FOLDER = Path("models/scratch")
 
 def train_scratch(params: Params, run: Journal) -> None:
     """Write one student a seed."""
-    from stages.data.prepared import load_description, load_split
+    from stages.data.prepared import load_description
+    from stages.data.training_set import load_training_set
     from stages.learning.students import train_students
     from stages.tracking.students import StudentsRecord
 
-    about, train, validation = load_description(), load_split("train"), load_split("validation")
+    about, data = load_description(), load_training_set(params.student)
     run.dataset(about, context="training")
 
-    record = StudentsRecord(run, "train_scratch", validation.labels, about, params.student.seeds)
+    record = StudentsRecord(run, "train_scratch", data.validation.labels, about, params.student)
     students = train_students(
         FOLDER,
         params.student,
         len(about["classes"]),
-        train,
-        validation,
+        data,
         record.on_epoch,
         label_smoothing=params.train_scratch.label_smoothing,
     )

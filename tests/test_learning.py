@@ -1,7 +1,6 @@
 """Distiller, batches, models and training, on real digits."""
 
 import hashlib
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -13,14 +12,18 @@ import pytest
 from sklearn.datasets import load_digits
 
 from stages.data.prepared import Split
-from stages.learning.architectures import cnn
+from stages.data.training_set import TrainingSet
+from stages.data.views import show, stored_offsets
 from stages.learning.batches import Batches
-from stages.learning.distiller import Distiller
-from stages.learning.models import build_model, load_model, save_model, served_copy
+from stages.learning.cross_validation import cross_validate
+from stages.learning.distiller import Distiller, method
+from stages.learning.models import as_teacher, build_model, load_model, save_model, served_copy
+from stages.learning.prediction import predict_logits
+from stages.learning.soft_losses import dist_loss, dkd_loss, kd_loss
 from stages.learning.students import load_students, predict_students, save_choice, train_students
-from stages.learning.training import compile_model, fit, predict_logits
+from stages.learning.training import assess, compile_model, fit
 from stages.learning.transfer import load_transfer, save_transfer
-from stages.params import InputError, Student, TrainTeacher
+from stages.params import TRAINED, Distill, InputError, Student, TrainTeacher
 
 ROOT = Path(__file__).resolve().parent.parent
 SHAPE = (8, 8, 1)
@@ -34,6 +37,8 @@ TRAINING = {
     "dropout": 0.2,
     "precision": "float32",
 }
+VIEWS = {"jitter": 0, "flip": False, "views": 1, "omit_classes": []}
+OWN = {"model": TRAINED, "softmax_temperature": 1.0, "max_norm": 0.0, "flip": False}
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +111,7 @@ def test_the_distiller_refuses_what_it_cannot_use(digits, student):
 def test_every_epoch_has_every_image_once_with_its_own_label_and_logits(digits):
     images, labels = digits
     logits = np.arange(len(labels) * 10, dtype=np.float32).reshape(-1, 10)
-    batches = Batches(images, labels, 100, seed=3, teacher_logits=logits)
+    batches = Batches(images, labels, 100, seed=3, teacher_logits=logits[np.newaxis])
     orders = []
     for _ in range(2):
         rows = [batches[number] for number in range(len(batches))]
@@ -121,7 +126,7 @@ def test_every_epoch_has_every_image_once_with_its_own_label_and_logits(digits):
 
 def test_jittered_batches_depend_on_seed_epoch_and_batch_alone(digits):
     def batches(seed):
-        return Batches(*digits, 50, seed=seed, jitter_pixels=2)
+        return Batches(*digits, 50, seed=seed, jitter=2)
 
     backwards, forwards = batches(1), batches(1)
     last_first = [backwards[number][0] for number in (3, 2, 1, 0)][::-1]
@@ -130,9 +135,9 @@ def test_jittered_batches_depend_on_seed_epoch_and_batch_alone(digits):
 
 
 def fitted(digits, **changes):
-    training = TrainTeacher(**(TRAINING | {"jitter": 1, "seed": 0} | changes))
+    training = TrainTeacher(**(TRAINING | OWN | {"jitter": 1, "seed": 0} | changes))
     model = build_model(training.architecture, SHAPE, 10, dropout=training.dropout, seed=0)
-    batches = Batches(*digits, training.batch_size, 0, jitter_pixels=training.jitter)
+    batches = Batches(*digits, training.batch_size, 0, jitter=training.jitter)
     compile_model(model, training, len(batches), label_smoothing=0.0)
     seen = []
     result = fit(
@@ -162,24 +167,22 @@ def test_training_is_the_same_bytes_again(digits, tmp_path):
 def test_training_that_diverges_ends_in_one_line(digits, student):
     logits = np.full((len(digits[1]), 10), np.nan, np.float32)
     distiller = Distiller(student, 1.0, 0.0)
-    compile_model(distiller, Student(**TRAINING, seeds=[0]), 10, label_smoothing=None)
-    batches = Batches(*digits, 64, 0, teacher_logits=logits)
+    compile_model(distiller, Student(**TRAINING, **VIEWS, seeds=[0]), 10, label_smoothing=None)
+    batches = Batches(*digits, 64, 0, teacher_logits=logits[np.newaxis])
     with pytest.raises(InputError, match="training diverged: the loss is nan in epoch 1; lower learning_rate"):
         fit(distiller, batches, *digits, 2, on_epoch=lambda *_: None)
 
 
 @pytest.mark.parametrize("distilled", [True, False])
 def test_a_seeds_student_does_not_depend_on_the_other_seeds(digits, tmp_path, distilled):
-    train = Split(digits[0][:1000], digits[1][:1000], "")
-    validation = Split(digits[0][1000:], digits[1][1000:], "")
-    logits = np.random.default_rng(0).normal(size=(1000, 10)).astype(np.float32)
+    data = training_set(digits)
+    logits = np.random.default_rng(0).normal(size=(1, 1000, 10)).astype(np.float32)
     for name, seeds in (("both", [4, 9]), ("alone", [9])):
         train_students(
             tmp_path / name,
-            Student(**TRAINING, seeds=seeds),
+            Student(**TRAINING, **VIEWS, seeds=seeds),
             10,
-            train,
-            validation,
+            data,
             lambda *_: None,
             distiller=(lambda student: Distiller(student, 4.0, 0.1)) if distilled else None,
             teacher_logits=logits if distilled else None,
@@ -187,12 +190,12 @@ def test_a_seeds_student_does_not_depend_on_the_other_seeds(digits, tmp_path, di
     assert (tmp_path / "both/seed_9.keras").read_bytes() == (tmp_path / "alone/seed_9.keras").read_bytes()
     assert (tmp_path / "both/seed_9.keras").read_bytes() != (tmp_path / "both/seed_4.keras").read_bytes()
 
-    save_choice(tmp_path / "both", {4: 0.5, 9: 0.75})
-    students, chosen = load_students(tmp_path / "both")
-    assert chosen == 9
-    together = predict_students(students, validation.images)
-    for row, student in zip(together, students.values(), strict=True):
-        np.testing.assert_allclose(row, student.predict(validation.images, verbose=0), atol=1e-5)
+    save_choice(tmp_path / "both", {4: 0.5, 9: 0.75}, ["3"], "digest")
+    students = load_students(tmp_path / "both")
+    assert (students.chosen_seed, students.omitted_classes, students.teacher_digest) == (9, ["3"], "digest")
+    together = predict_students(students.models, data.validation.images)
+    for row, student in zip(together, students.models.values(), strict=True):
+        np.testing.assert_allclose(row, student.predict(data.validation.images, verbose=0), atol=1e-5)
 
 
 def test_a_model_holds_its_preprocessing(digits, student):
@@ -208,10 +211,115 @@ def test_a_model_holds_its_preprocessing(digits, student):
     np.testing.assert_allclose(student.predict_on_batch(digits[0][:50]), x, rtol=1e-3, atol=1e-4)
 
 
-def test_parameter_counts():
-    """The student of Hinton et al. 2015, 784-800-800-10, has 1,276,810 weights and biases."""
-    assert build_model("dense_800_800", (28, 28, 1), 10, dropout=0.0, seed=0).count_params() == 1_276_810
-    assert cnn.__name__ == build_model("cnn", (28, 28, 1), 10, dropout=0.0, seed=0).name
+@pytest.mark.parametrize(
+    ("architecture", "shape", "trainable"),
+    [
+        ("dense_800_800", (28, 28, 1), 1_276_810),  # Hinton et al. 2015: 784-800-800-10
+        ("dense_1200_1200", (28, 28, 1), 2_395_210),  # its teacher: 784-1200-1200-10
+        ("cnn_256_512", (28, 28, 1), 1_433_610),  # the Keras code example
+        ("cnn_16_32", (28, 28, 1), 20_490),
+        ("cnn_pool5_dense_128", (28, 28, 1), 67_786),  # the MNIST showcase
+        ("dense_128", (28, 28, 1), 101_770),
+        ("cnn_dense_1200_1200", (28, 28, 1), 27_413_130),  # the soft-label notebook
+        ("dense_10_10", (28, 28, 1), 8_070),
+        ("vgg_64_128_256", (32, 32, 3), 3_249_098),  # the CIFAR-10 notebook
+        ("cnn_32_64_dense_128", (32, 32, 3), 545_098),
+    ],
+)
+def test_the_architectures_have_the_published_numbers_of_parameters(architecture, shape, trainable):
+    model = build_model(architecture, shape, 10, dropout=0.5, seed=0)
+    assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == trainable
+
+
+def test_images_too_small_for_an_architecture_are_told_in_one_line():
+    with pytest.raises(
+        InputError, match="architecture cnn_pool5_dense_128 does not fit images of 8 x 8 x 1: "
+    ) as caught:
+        build_model("cnn_pool5_dense_128", SHAPE, 10, dropout=0.0, seed=0)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_keras_guides_networks_have_its_layers():
+    model = build_model("cnn_256_512", (28, 28, 1), 10, dropout=0.0, seed=0)
+    layers = {type(layer): layer for layer in model.layers}
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert [(layer.filters, layer.kernel_size, layer.strides, layer.padding) for layer in convolutions] == [
+        (256, (3, 3), (2, 2), "same"),
+        (512, (3, 3), (2, 2), "same"),
+    ]
+    assert layers[keras.layers.LeakyReLU].negative_slope == pytest.approx(0.2)
+    pooling = layers[keras.layers.MaxPooling2D]
+    assert (pooling.pool_size, pooling.strides, pooling.padding) == ((2, 2), (1, 1), "same")
+
+
+def test_the_softmax_temperature_is_in_the_model(digits):
+    build = {"architecture": "dense_10_10", "image_shape": SHAPE, "classes": 10, "dropout": 0.0, "seed": 0}
+    plain, tempered = (
+        build_model(**build, softmax_temperature=temperature).predict_on_batch(digits[0][:20])
+        for temperature in (1.0, 3.5)
+    )
+    np.testing.assert_allclose(tempered, plain / 3.5, rtol=1e-5)
+
+
+def test_max_norm_bounds_the_incoming_weights_of_hidden_units(digits):
+    training = TrainTeacher(**(TRAINING | OWN | {"jitter": 0, "seed": 0, "max_norm": 0.5, "learning_rate": 0.05}))
+    model = build_model(training.architecture, SHAPE, 10, dropout=0.0, seed=0, max_norm=0.5)
+    batches = Batches(*digits, training.batch_size, 0)
+    compile_model(model, training, len(batches), label_smoothing=0.0)
+    fit(model, batches, *digits, 1, on_epoch=lambda *_: None)
+    *hidden, logits = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
+    for layer in hidden:
+        norms = np.linalg.norm(layer.get_weights()[0], axis=0)
+        assert norms.max() == pytest.approx(0.5, abs=1e-4)
+    assert np.linalg.norm(logits.get_weights()[0], axis=0).min() > 0.5
+
+
+def own_model(*layers) -> keras.Model:
+    return keras.Sequential([keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Rescaling(1 / 255), *layers])
+
+
+def test_an_own_teacher_gives_logits_whatever_it_gives_itself(digits, tmp_path):
+    images = digits[0][:50]
+    dense = keras.layers.Dense(10)
+    plain = own_model(dense)
+    expected = plain.predict_on_batch(images)
+    for name, model in {
+        "logits": plain,
+        "probabilities": own_model(dense, keras.layers.Softmax()),
+        "nested": keras.Sequential([keras.Input(SHAPE), own_model(dense, keras.layers.Activation("softmax"))]),
+    }.items():
+        model.save(tmp_path / f"{name}.keras")
+        teacher = as_teacher(load_model(tmp_path / f"{name}.keras"), images, 10, "own.keras")
+        save_model(teacher, tmp_path / "teacher.keras")
+        found = load_model(tmp_path / "teacher.keras").predict_on_batch(images)
+        np.testing.assert_allclose(keras.ops.softmax(found), keras.ops.softmax(expected), atol=1e-5)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    rough = own_model(keras.layers.Dense(10), keras.layers.Softmax())
+    keras.config.set_dtype_policy("float32")
+    rough.set_weights(plain.get_weights())
+    found = predict_logits(as_teacher(rough, images, 10, "own.keras"), images)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(keras.ops.softmax(found), keras.ops.softmax(expected), atol=0.02)
+    whole = assess(teacher, Split(*digits, ""), Split(*digits, "")).epochs[0]
+    assert (
+        whole["accuracy"]
+        == whole["val_accuracy"]
+        == np.mean(teacher.predict(digits[0], verbose=0).argmax(1) == digits[1])
+    )
+
+
+def test_an_own_teacher_that_does_not_fit_is_told_in_one_line(digits):
+    dense = keras.layers.Dense(10)
+    model = own_model(dense)
+    for images, classes, told in (
+        (np.zeros((2, 28, 28, 1), np.uint8), 10, r"own\.keras: it takes images of shape \(8, 8, 1\), .* \(28, 28, 1\)"),
+        (digits[0][:2], 7, r"own\.keras: it gives outputs of shape \(10,\), the data set has 7 classes"),
+    ):
+        with pytest.raises(InputError, match=told):
+            as_teacher(model, images, classes, "own.keras")
+    two = keras.Model(model.inputs, [model.outputs[0], model.outputs[0] * 2])
+    with pytest.raises(InputError, match=r"own\.keras: it has 1 inputs, 2 outputs"):
+        as_teacher(two, digits[0][:2], 10, "own.keras")
 
 
 def test_a_model_file_has_the_same_bytes_in_every_process(tmp_path):
@@ -262,19 +370,136 @@ def test_a_failed_write_leaves_the_earlier_model(tmp_path, student, monkeypatch)
     assert [file.name for file in tmp_path.iterdir()] == ["model.keras"]
 
 
-def test_transfer_logits_are_those_of_these_images(tmp_path, monkeypatch):
+def test_transfer_logits_are_those_of_these_views_of_these_images(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="no such file"):
-        load_transfer(4, 3, "images")
-    logits = np.arange(12, dtype=np.float32).reshape(4, 3)
-    save_transfer(logits, "teacher", "images")
-    np.testing.assert_array_equal(load_transfer(4, 3, "images"), logits)
+    offsets = stored_offsets(4, 2, 1, True)
+    with pytest.raises(InputError, match="no such file; run `dvc repro transfer`"):
+        load_transfer(3, "images", offsets)
+    logits = np.arange(24, dtype=np.float32).reshape(2, 4, 3)
+    save_transfer(logits, "teacher", "images", offsets)
+    found, teacher_digest = load_transfer(3, "images", offsets)
+    np.testing.assert_array_equal(found, logits)
+    assert teacher_digest == "teacher"
     with pytest.raises(InputError, match="belong to other training images"):
-        load_transfer(4, 3, "others")
+        load_transfer(3, "others", offsets)
+    for other in (stored_offsets(4, 3, 1, True), stored_offsets(4, 2, 2, True), stored_offsets(4, 2, 1, False)):
+        with pytest.raises(InputError, match=r"belong to other views than student\.views"):
+            load_transfer(3, "images", other)
     with pytest.raises(InputError, match="found shape"):
-        load_transfer(5, 3, "images")
+        load_transfer(5, "images", offsets)
     array = tmp_path / "data/transfer/logits.npy"
     array.write_bytes(array.read_bytes()[:100])
     with pytest.raises(InputError, match="damaged"):
-        load_transfer(4, 3, "images")
-    shutil.rmtree(tmp_path / "data")
+        load_transfer(3, "images", offsets)
+
+
+def training_set(digits, views: int = 1, omitted: int | None = None) -> TrainingSet:
+    images, labels = digits
+    return TrainingSet(
+        Split(images[:1000], labels[:1000], ""),
+        np.flatnonzero(labels[:1000] != omitted),
+        stored_offsets(1000, views, 1, False),
+        Split(images[1000:], labels[1000:], ""),
+    )
+
+
+def test_each_view_is_shown_with_its_own_logits(digits):
+    """Every epoch has each image that is not left out once; over as many epochs as there are views, each view once."""
+    data = training_set(digits, views=3, omitted=7)
+    logits = np.arange(3 * 1000, dtype=np.float32).reshape(3, 1000, 1)
+    batches = Batches(
+        data.train.images, data.train.labels, 64, 5, among=data.among, offsets=data.offsets, teacher_logits=logits
+    )
+    seen = []
+    for _ in range(3):
+        for number in range(len(batches)):
+            images, targets = batches[number]
+            views, rows = np.divmod(targets["teacher_logits"][:, 0].astype(int), 1000)
+            np.testing.assert_array_equal(images, show(data.train.images[rows], data.offsets[views, rows]))
+            np.testing.assert_array_equal(targets["labels"], data.train.labels[rows])
+            seen += list(zip(views.tolist(), rows.tolist(), strict=True))
+        assert len(seen) % len(data.among) == 0
+        batches.on_epoch_end()
+    assert sorted(seen) == [(view, row) for view in range(3) for row in data.among]
+
+
+def test_fit_shows_the_next_view_every_epoch(digits):
+    """Through Keras itself, which fetches ahead of training."""
+    data = training_set(digits, views=2)
+    logits = np.repeat(np.arange(2, dtype=np.float32), 1000).reshape(2, 1000, 1)
+    batches = Batches(data.train.images, data.train.labels, 64, 5, offsets=data.offsets, teacher_logits=logits)
+    seen = []
+
+    class Watcher(keras.Model):
+        def train_step(self, data):
+            images, targets = data
+            seen.append((images.numpy(), targets["teacher_logits"].numpy()[:, 0]))
+            return {"loss": 0.0}
+
+    model = Watcher()
+    model.compile(run_eagerly=True, jit_compile=False)
+    model.fit(batches, epochs=4, shuffle=False, verbose=0)
+    views = np.concatenate([view for _, view in seen]).reshape(4, 1000)
+    assert (views.mean(axis=1) == 0.5).all()
+    shown = np.concatenate([images for images, _ in seen]).reshape(4, 1000, -1)
+    for epoch in range(4):
+        unshifted = {image.tobytes() for image in shown[epoch][views[epoch] == 0]}
+        assert unshifted == {image.tobytes() for image in data.train.images[(epoch + 1) % 2 :: 2]}
+
+
+def test_views_logits_agree_with_a_live_teacher_on_the_views(digits):
+    data = training_set(digits, views=3)
+    teacher = build_model("cnn", SHAPE, 10, dropout=0.5, seed=5)
+    logits = np.stack([predict_logits(teacher, data.train.images, offsets) for offsets in data.offsets])
+    batches = Batches(data.train.images, data.train.labels, 100, 5, offsets=data.offsets, teacher_logits=logits)
+    images, targets = batches[3]
+    np.testing.assert_allclose(targets["teacher_logits"], teacher.predict_on_batch(images), atol=1e-5)
+
+
+def test_cross_validation_scores_a_fresh_student_on_what_it_did_not_see(digits):
+    """Labels drawn at random can be learned by heart, not imitated on images that were left out."""
+    data = training_set(digits)
+    student = Student(**(TRAINING | {"epochs": 8, "dropout": 0.0}), **VIEWS, seeds=[0])
+    random = np.random.default_rng(0)
+    drawn = 10 * np.eye(10, dtype=np.float32)[random.integers(10, size=1000)]
+    for teacher_logits, low, high in ((10 * np.eye(10, dtype=np.float32)[data.train.labels], 0.85, 1), (drawn, 0, 0.2)):
+        folds = list(
+            cross_validate(3, student, 10, data, teacher_logits[np.newaxis], lambda model: Distiller(model, 1.0, 0.0))
+        )
+        assert len(folds) == 3
+        assert low <= np.mean([agreement for agreement, _ in folds]) <= high
+
+
+@pytest.mark.parametrize("name", ["kd", "dkd", "dist"])
+def test_a_method_is_its_published_loss_with_its_weights(name):
+    random = np.random.default_rng(0)
+    teacher, student = random.normal(size=(2, 12, 5)).astype(np.float32)
+    labels = random.integers(5, size=12)
+    settings = Distill(
+        method=name,
+        temperature=3.0,
+        t_squared=True,
+        alpha=0.1,
+        dkd_alpha=2.0,
+        dkd_beta=3.0,
+        dist_beta=4.0,
+        dist_gamma=5.0,
+        folds=0,
+    )
+    expected = {
+        "kd": lambda: kd_loss(teacher, student, 3.0),
+        "dkd": lambda: dkd_loss(labels, teacher, student, 3.0, 2.0, 3.0),
+        "dist": lambda: dist_loss(teacher, student, 3.0, 4.0, 5.0),
+    }[name]()
+    assert float(method(settings)(labels, teacher, student, 3.0)) == pytest.approx(float(expected))
+
+
+def test_without_t_squared_the_soft_loss_is_the_plain_divergence(digits, student):
+    """The TensorFlow 2 example's loss: 0.5 · soft + 0.5 · hard."""
+    images, labels = digits[0][:64], digits[1][:64]
+    logits = np.random.default_rng(0).normal(size=(64, 10)).astype(np.float32)
+    own = student.predict_on_batch(images)
+    plain = compiled(Distiller(student, 3.0, 0.5, t_squared=False))
+    losses = plain.evaluate(images, {"labels": labels, "teacher_logits": logits}, return_dict=True, verbose=0)
+    assert losses["soft_loss"] == pytest.approx(float(kd_loss(logits, own, 3.0)), rel=1e-4)
+    assert losses["loss"] == pytest.approx(0.5 * losses["soft_loss"] + 0.5 * losses["hard_loss"], rel=1e-5)

@@ -38,15 +38,24 @@ def test_the_default_is_accepted():
         ("distill", "alpha", 1.01, "less than or equal to 1"),
         ("distill", "alpha", -0.01, "greater than or equal to 0"),
         ("distill", "method", "magic", "'kd'"),
-        ("prepare", "dataset", "imagenet", "accepted: mnist, digits"),
-        ("student", "architecture", "resnet", "accepted: cnn, dense_800_800"),
+        ("prepare", "dataset", "imagenet", "accepted: mnist, fashion_mnist, cifar10, cifar100, digits, folder"),
+        ("student", "architecture", "resnet", "accepted: cnn, cnn_256_512, "),
         ("student", "epochs", 2.5, "integer"),
         ("student", "epochs", True, "integer"),
         ("student", "seeds", [], "1 to 100"),
+        ("student", "seeds", 4_307_414_404, "1 to 100"),
+        ("student", "seeds", -1, "1 to 100"),
         ("student", "seeds", [1, 1], "different"),
         ("student", "seeds", ["a"], "list of seeds"),
         ("student", "learning_rate", None, "number"),
         ("train_teacher", "jitter", -1, "greater than or equal to 0"),
+        ("train_teacher", "model", "teacher.h5", "a .keras file of your own"),
+        ("train_teacher", "model", "stages/learning/layers.py", "accepted: stages/learning/architectures.py"),
+        ("student", "views", 4, "all views are the same"),
+        ("student", "omit_classes", ["3", 3], "different classes' names"),
+        ("student", "omit_classes", [2.5], "names of classes"),
+        ("distill", "folds", 1, "2 and more"),
+        ("prepare", "folder", "", "at least 1 character"),
         ("evaluate", "sheet_images", 0, "greater than or equal to 1"),
     ],
 )
@@ -108,6 +117,31 @@ def test_any_value_is_accepted_or_told_in_one_line(tmp_path_factory, where, valu
         assert ".".join(where) in told or "not valid YAML" in told or "UTF-8" in told
 
 
+def test_augmentation_without_further_views_is_refused(tmp_path):
+    for key, value in (("jitter", 2), ("flip", True)):
+        with pytest.raises(
+            InputError, match=r"student\.views: found 1; student\.jitter and student\.flip act on further"
+        ):
+            load_params(write(tmp_path, changed("student", key, value)))
+
+
+def test_omitted_classes_are_names_whether_quoted_or_not(tmp_path):
+    assert load_params(write(tmp_path, changed("student", "omit_classes", [3, "cat"]))).student.omit_classes == [
+        "3",
+        "cat",
+    ]
+
+
+@pytest.mark.parametrize("preset", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_preset_is_complete_and_valid(preset):
+    load_params(preset)
+    assert preset.read_text(encoding="utf-8").startswith("#")
+
+
+def test_the_default_is_the_preset_mnist():
+    assert (ROOT / "params.yaml").read_text() == (ROOT / "presets/mnist.yaml").read_text()
+
+
 def test_seeds_are_a_list_or_a_count(tmp_path):
     assert load_params(write(tmp_path, changed("student", "seeds", 2))).student.seeds == [0, 1]
     assert load_params(write(tmp_path, changed("student", "seeds", [7, 3]))).student.seeds == [7, 3]
@@ -128,7 +162,7 @@ def test_names_are_those_of_the_functions():
     assert all(callable(getattr(architectures_module, name)) for name in architectures())
 
 
-@pytest.mark.parametrize("stage", ["prepare", "train_teacher", "distill", "train_scratch", "evaluate"])
+@pytest.mark.parametrize("stage", ["prepare", "train_teacher", "transfer", "distill", "train_scratch", "evaluate"])
 def test_every_stage_ends_with_one_line_and_exit_1_before_it_touches_anything(tmp_path, stage):
     write(tmp_path, changed("distill", "temperature", -1))
     answer = subprocess.run(
@@ -151,4 +185,5 @@ def test_every_stage_ends_with_one_line_and_exit_1_before_it_touches_anything(tm
 def test_the_readme_lists_every_parameter_with_its_default():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for key, value in load_params(ROOT / "params.yaml").flat().items():
-        assert f"| `{key}` | `{value}` |" in readme
+        shown = str(value).lower() if isinstance(value, bool) else value
+        assert f"| `{key}` | `{shown}` |" in readme

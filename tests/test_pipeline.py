@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 from conftest import change_params, commit, environment, run
 from PIL import Image
+from sklearn.datasets import load_digits
 
-STAGES = ["prepare", "train_teacher", "distill", "train_scratch", "evaluate"]
+STAGES = ["prepare", "train_teacher", "transfer", "distill", "train_scratch", "evaluate"]
 OUTPUTS = ["data/prepared", "data/transfer", "models", "metrics", "plots"]
 
 
@@ -89,7 +90,7 @@ def test_the_logits_are_the_saved_teachers(pipeline):
     teacher = keras.models.load_model(pipeline / "models/teacher.keras")
     images = np.load(pipeline / "data/prepared/train_images.npy")
     logits = np.load(pipeline / "data/transfer/logits.npy")
-    np.testing.assert_allclose(logits, teacher.predict(images, verbose=0), atol=1e-4)
+    np.testing.assert_allclose(logits, teacher.predict(images, verbose=0)[np.newaxis], atol=1e-4)
 
 
 def test_nothing_to_do_does_nothing(pipeline):
@@ -125,7 +126,7 @@ def test_evaluates_run_holds_everything_and_links_to_the_makers(pipeline):
     runs = tracked(pipeline, "workspace")
     evaluation = runs["evaluate"]
     assert evaluation.data.params["distill.temperature"] == "4.0"
-    assert {key.split(".")[0] for key in evaluation.data.params} == {"student", "evaluate", *STAGES[:-1]}
+    assert {key.split(".")[0] for key in evaluation.data.params} == {"student", "evaluate", *STAGES[:-1]} - {"transfer"}
     assert evaluation.data.metrics["gain.points"] == pytest.approx(headline(pipeline)["gain"]["points"])
     for word, stage in (("teacher", "train_teacher"), ("distilled", "distill"), ("scratch", "train_scratch")):
         assert evaluation.data.tags[f"distillery.run.{word}"] == runs[stage].info.run_id
@@ -245,8 +246,13 @@ def test_another_temperature_runs_distill_and_evaluate_only(pipeline):
             assert Path(path).stat().st_size > 5000
 
 
-def test_another_teacher_leaves_prepare_and_scratch_alone(pipeline):
-    run(pipeline, "dvc", "exp", "run", "--queue", "--name", "teacher", "-S", "train_teacher.epochs=1")
+def test_a_teacher_of_ones_own_leaves_prepare_and_scratch_alone(pipeline, tmp_path):
+    """A model that Keras saved itself and that ends in a softmax."""
+    trained = keras.models.load_model(pipeline / "models/teacher.keras")
+    own = keras.Sequential([keras.Input((8, 8, 1)), trained, keras.layers.Softmax()])
+    own.save(tmp_path / "own.keras")
+    own_teacher = f"train_teacher.model={tmp_path}/own.keras"
+    run(pipeline, "dvc", "exp", "run", "--queue", "--name", "teacher", "-S", own_teacher)
     run(pipeline, "dvc", "exp", "run", "--queue", "--name", "student", "-S", "student.learning_rate=0.002")
     run(pipeline, "dvc", "queue", "start", "--jobs", "1")
     deadline = time.monotonic() + 400
@@ -255,10 +261,14 @@ def test_another_teacher_leaves_prepare_and_scratch_alone(pipeline):
         assert time.monotonic() < deadline, status
         time.sleep(2)
     logs = run(pipeline, "dvc", "queue", "logs", "teacher")
-    assert stages_run(logs) == ["train_teacher", "distill", "evaluate"]
+    assert stages_run(logs) == ["train_teacher", "transfer", "distill", "evaluate"]
+    assert (
+        tracked(pipeline, "teacher")["evaluate"].data.metrics["teacher.errors"]
+        == headline(pipeline)["teacher"]["errors"]
+    )
     logs = run(pipeline, "dvc", "queue", "logs", "student")
     assert stages_run(logs) == ["distill", "train_scratch", "evaluate"]
-    assert sorted(tracked(pipeline, "teacher")) == ["distill", "evaluate", "train_teacher"]
+    assert sorted(tracked(pipeline, "teacher")) == ["distill", "evaluate", "train_teacher", "transfer"]
     assert sorted(tracked(pipeline, "student")) == ["distill", "evaluate", "train_scratch"]
     assert list(store(pipeline).search_runs(["0"])) == []
     assert list(store(pipeline).search_logged_models(["0"])) == []
@@ -280,6 +290,26 @@ def test_the_same_bytes_again_and_scripts_stand_alone(pipeline, tmp_path):
     assert before.keys() == after.keys()
     assert [name for name in before if before[name] != after[name]] == ["metrics/timing.json"]
     run(pipeline, "git", "checkout", "--quiet", "metrics/timing.json")
+
+
+def test_changing_one_image_of_ones_own_runs_prepare_again(pipeline, tmp_path):
+    folder = tmp_path / "own images"
+    bunch = load_digits(n_class=3)
+    for number, (image, label) in enumerate(zip(bunch.images[:90], bunch.target[:90], strict=True)):
+        path = folder / f"Ziffer №{label}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((image * 15).astype(np.uint8)).save(path)
+    (tmp_path / "elsewhere").mkdir()
+    clone = shutil.copytree(pipeline, tmp_path / "elsewhere" / "clone", ignore=shutil.ignore_patterns("mlartifacts"))
+    change_params(clone, {"prepare": {"dataset": "folder", "folder": str(folder), "image_size": 8}})
+    assert stages_run(run(clone, "dvc", "repro", "prepare")) == ["prepare"]
+    about = json.loads((clone / "data/prepared/dataset.json").read_text())
+    assert about["classes"] == ["Ziffer №0", "Ziffer №1", "Ziffer №2"]
+    assert about["image_shape"] == [8, 8, 1]
+    assert stages_run(run(clone, "dvc", "repro", "prepare")) == []
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(next(folder.rglob("*.png")))
+    assert stages_run(run(clone, "dvc", "repro", "prepare")) == ["prepare"]
+    assert json.loads((clone / "data/prepared/dataset.json").read_text())["digests"] != about["digests"]
 
 
 def test_a_figures_code_trains_nothing(pipeline):

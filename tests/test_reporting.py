@@ -16,14 +16,17 @@ from stages.reporting.classification import (
     agreement,
     confusion_matrix,
     expected_calibration_error,
+    named,
     negative_log_likelihood,
     per_class_accuracy,
     spread,
 )
 from stages.reporting.comparison import accuracy_gain
+from stages.reporting.evaluation import omitted_metrics
 from stages.reporting.instructive import instructive_order
 from stages.reporting.tables import read_columns, write_records
 from stages.reporting.timing import measure_alternating, median_and_spread
+from stages.reporting.unseen import unseen_bias, with_bias
 
 
 def sample(seed: int, images: int = 200, classes: int = 6):
@@ -48,7 +51,11 @@ def test_classification_metrics_are_scikit_learns(seed):
 
 
 def test_a_class_without_images_has_no_accuracy():
-    assert np.isnan(per_class_accuracy(np.array([[3, 1], [0, 0]]))[1])
+    accuracy = per_class_accuracy(np.array([[3, 1], [0, 0]]))
+    assert np.isnan(accuracy[1])
+    assert named(accuracy, ["a", "b"]) == {"a": 0.75}
+    (axis,) = figures.per_class_accuracy({"teacher": accuracy.tolist()}, ["a", "b"]).axes
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["a"]
 
 
 @settings(max_examples=30, deadline=None)
@@ -134,6 +141,47 @@ def test_the_instructive_images_come_first():
     assert instructive_order(labels, teacher, student).tolist() == [1, 3, 2, 4, 0]
 
 
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10_000), unseen=st.sets(st.integers(0, 3), min_size=1, max_size=3))
+def test_no_other_bias_makes_more_images_right(seed, unseen):
+    labels, logits = sample(seed, images=25, classes=4)
+    logits = logits.round()  # ties: images that change sides at the same bias
+    is_unseen = np.isin(np.arange(4), list(unseen))
+    distances = np.unique(logits[:, ~is_unseen].max(axis=1) - logits[:, is_unseen].max(axis=1))
+    between = [distances[0] - 1, *((distances[1:] + distances[:-1]) / 2), distances[-1] + 1]
+    if not np.isin(labels, list(unseen)).any():
+        assert unseen_bias(labels, logits, list(unseen)) == 0
+        return
+
+    def right(bias: float) -> int:
+        return int((with_bias(logits, list(unseen), bias).argmax(axis=1) == labels).sum())
+
+    found = right(unseen_bias(labels, logits, list(unseen)))
+    assert found == max(right(bias) for bias in between)
+
+
+def test_the_bias_of_a_class_that_was_never_seen():
+    """All classes known alike but for a handicap on two of them, 5 on validation and 8 on the test set: the bias gives
+    back the one that it saw.
+    """
+    random = np.random.default_rng(0)
+    labels = random.integers(5, size=4000)
+    fair = random.normal(size=(4000, 5)) + 6 * np.eye(5)[labels]
+    logits = fair - 5 * np.isin(np.arange(5), [1, 4])
+    bias = unseen_bias(labels, logits, [1, 4])
+    assert bias == pytest.approx(5, abs=0.5)
+    validation = logits[np.newaxis]
+    test_labels, unseen = labels[::-1], np.isin(labels[::-1], [1, 4])
+    logits = fair[::-1] - 8 * np.isin(np.arange(5), [1, 4])
+    metrics = omitted_metrics([1, 4], test_labels, {"distilled": logits[np.newaxis]}, labels, {"distilled": validation})
+    assert metrics["distilled"]["accuracy"] == pytest.approx(
+        np.mean(logits[unseen].argmax(axis=1) == test_labels[unseen])
+    )
+    corrected = logits + bias * np.isin(np.arange(5), [1, 4])
+    assert metrics["distilled"]["errors_in_all_corrected"] == (corrected.argmax(axis=1) != test_labels).sum()
+    assert metrics["distilled"]["bias"] == bias
+
+
 def test_tables_are_read_back(tmp_path):
     records = [{"epoch": 1, "loss": 0.1 + 0.2}, {"epoch": 2, "loss": 1e-17}]
     write_records(tmp_path / "table.csv", records)
@@ -175,6 +223,12 @@ def test_figures_are_drawn_without_warnings_and_are_the_same_bytes_again(tmp_pat
         yield "per class", figures.per_class_accuracy(accuracy, names)
         yield "gain", figures.per_class_gain(np.linspace(-1, 2, classes), names)
         yield "comparison", figures.comparison(numbers, {"scratch": 0.01}, numbers, numbers, numbers)
+        yield (
+            "omitted",
+            figures.omitted_classes(
+                {kind: {"accuracy": 0.1, "accuracy_corrected": 0.9} for kind in ("distilled", "scratch")}, names[1:]
+            ),
+        )
         yield "sheet", figures.sheet(images, [0, 1, 0, 1, 0], probabilities, names)
         yield "samples", figures.sample_sheet(images, [0, 1, 0, 1, 0], names, "title")
         yield "balance", figures.class_balance({"train": [5] * classes, "test": [2] * classes}, names)
@@ -185,7 +239,7 @@ def test_figures_are_drawn_without_warnings_and_are_the_same_bytes_again(tmp_pat
     for name, figure in draw():
         figures.save_figure(figure, tmp_path / f"{name}.png")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
-    assert len(first) == 10
+    assert len(first) == 11
     for path in tmp_path.iterdir():
         with Image.open(path) as picture:
             assert max(picture.size) < 5000

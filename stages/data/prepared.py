@@ -86,6 +86,12 @@ def load_split(part: str) -> Split:
     return Split(images, labels, description["digests"][part])
 
 
+def select(split: Split, positions: np.ndarray) -> Split:
+    """The images at some positions, copied into memory."""
+    images, labels = split.images[positions], split.labels[positions]
+    return Split(images, labels, _digest(images, labels))
+
+
 def _load(path: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -28,4 +28,11 @@ def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np
         raise InputError(
             f"prepare.validation_fraction: {fraction} does not work with {len(labels)} images: {error}"
         ) from None
+    missing = np.setdiff1d(labels, labels[validation])
+    if len(missing):
+        raise InputError(
+            f"prepare.validation_fraction: {fraction} leaves {len(missing)} of {len(np.unique(labels))} classes "
+            f"without a validation image, the smallest has {np.bincount(labels)[missing].min()} to train and validate "
+            "on; accepted: a larger part, or more images"
+        )
     return np.sort(train), np.sort(validation)

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from stages.files import written_whole
 from stages.learning import architectures
@@ -21,6 +22,8 @@ def build_model(
     *,
     dropout: float,
     seed: int,
+    softmax_temperature: float = 1.0,
+    max_norm: float = 0.0,
     precision: str = "float32",
 ) -> keras.Model:
     """A model from raw uint8 pixels to logits, freshly initialised.
@@ -34,19 +37,38 @@ def build_model(
         classes: number of logits.
         dropout: dropout rate where the architecture has dropout.
         seed: draws the initial weights and, while training, the dropout.
+        softmax_temperature: the logits are divided by it.
+        max_norm: bound of the norm of each unit's incoming weights in hidden dense layers, kept while training (Hinton
+            et al. 2012, arXiv 1207.0580); 0 for none.
         precision: Keras dtype policy of the hidden layers. Weights and logits are float32 in any case.
 
     Returns:
         uint8 (batch, height, width, channels) → float32 (batch, classes).
+
+    Raises:
+        InputError: when the images are too small for the architecture.
     """
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(precision)
     pixels = keras.Input(image_shape, dtype="uint8", name="pixels")
     images = keras.layers.Rescaling(1 / 255, name="rescaling")(pixels)
-    features = getattr(architectures, architecture)(images, dropout)
+    try:
+        features = getattr(architectures, architecture)(images, dropout)
+    except ValueError as error:
+        raise InputError(
+            f"architecture {architecture} does not fit images of {' x '.join(map(str, image_shape))}: "
+            f"{' '.join(str(error).split())[:200]}"
+        ) from None
     logits = keras.layers.Dense(classes, dtype="float32", name="logits")(features)
-    return _on_fastest_path(keras.Model(pixels, logits, name=architecture))
+    if softmax_temperature != 1:
+        logits = keras.layers.Rescaling(1 / softmax_temperature, dtype="float32", name="softmax_temperature")(logits)
+    model = keras.Model(pixels, logits, name=architecture)
+    if max_norm:
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.Dense) and layer.name != "logits":
+                layer.kernel.constraint = keras.constraints.MaxNorm(max_norm, axis=0)
+    return _on_fastest_path(model)
 
 
 def xla() -> bool:
@@ -64,7 +86,7 @@ def served_copy(model: keras.Model, **build) -> keras.Model:
 
     Args:
         model: a trained model.
-        build: the arguments of `build_model` that made it, without `precision`.
+        build: the arguments of `build_model` that made it, without those that matter in training alone.
     """
     weights = model.get_weights()
     copy = build_model(**build)
@@ -121,3 +143,36 @@ def load_model(path: str | Path) -> keras.Model:
         raise InputError(
             f"{path}: not a Keras model that can be read ({' '.join(str(error).split())[:200]})"
         ) from error
+
+
+def as_teacher(model: keras.Model, images: np.ndarray, classes: int, path: str | Path) -> keras.Model:
+    """A user's own model as a teacher: checked, and giving logits even where it gives probabilities.
+
+    Args:
+        model: from raw pixels, 0 to 255, (batch, height, width, channels), to logits or probabilities.
+        images: some of the data set, uint8, (n, height, width, channels).
+        classes: number of classes of the data set.
+        path: the model's file, for messages.
+
+    Raises:
+        InputError: when the model takes other images, gives other classes, or has several inputs or outputs.
+    """
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise InputError(f"{path}: it has {len(model.inputs)} inputs, {len(model.outputs)} outputs; accepted: one each")
+    takes, gives = tuple(model.inputs[0].shape[1:]), tuple(model.outputs[0].shape[1:])
+    image_shape = images.shape[1:]
+    if len(takes) != len(image_shape) or any(
+        mine not in (None, size) for mine, size in zip(takes, image_shape, strict=True)
+    ):
+        raise InputError(f"{path}: it takes images of shape {takes}, the data set's are {image_shape}")
+    if gives != (classes,):
+        raise InputError(f"{path}: it gives outputs of shape {gives}, the data set has {classes} classes: ({classes},)")
+    pixels = keras.Input(image_shape, dtype="uint8", name="pixels")
+    outputs = keras.ops.cast(model(keras.ops.cast(pixels, model.inputs[0].dtype), training=False), "float32")
+    found = np.asarray(model.predict_on_batch(images), np.float32)
+    if not np.isfinite(found).all():
+        raise InputError(f"{path}: it gives values that are not finite; accepted: logits or probabilities")
+    if found.min() >= 0 and np.allclose(found.sum(axis=1), 1, atol=2e-2):  # bfloat16 is no closer
+        # Probabilities; their logarithms are logits of them: the softmax gives them back.
+        outputs = keras.ops.log(keras.ops.maximum(outputs, 1e-30))
+    return _on_fastest_path(keras.Model(pixels, outputs, name="teacher"))

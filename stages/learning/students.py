@@ -10,10 +10,12 @@ import keras
 import numpy as np
 
 from stages.data.prepared import Split
+from stages.data.training_set import TrainingSet
 from stages.files import write_json
 from stages.learning.batches import Batches
 from stages.learning.models import build_model, load_model, save_model, served_copy
-from stages.learning.training import Fitted, compile_model, fit, predict_logits
+from stages.learning.prediction import predict_logits
+from stages.learning.training import Fitted, OnEpoch, compile_model, fit
 from stages.params import InputError, Student
 
 
@@ -28,12 +30,61 @@ class TrainedStudent:
     path: Path
 
 
+class StudentTrainer:
+    """Trains students one after the other with one compiled model, since compiling takes as long as an epoch or two.
+
+    Args:
+        student: the budget.
+        image_shape: (height, width, channels).
+        classes: number of classes.
+        images: number of images an epoch.
+        distiller: wraps a student into the model that is fitted; none trains from scratch.
+        label_smoothing: of students from scratch.
+    """
+
+    def __init__(
+        self,
+        student: Student,
+        image_shape: tuple[int, ...],
+        classes: int,
+        images: int,
+        *,
+        distiller: Callable[[keras.Model], keras.Model] | None = None,
+        label_smoothing: float = 0.0,
+    ):
+        self._student = student
+        self._build = {
+            "architecture": student.architecture,
+            "image_shape": image_shape,
+            "classes": classes,
+            "dropout": student.dropout,
+        }
+        self._carrier = build_model(**self._build, seed=student.seeds[0], precision=student.precision)
+        self._fitted_model = self._carrier if distiller is None else distiller(self._carrier)
+        steps = -(-images // student.batch_size)
+        compile_model(self._fitted_model, student, steps, label_smoothing if distiller is None else None)
+        self._fitted_model.optimizer.build(self._fitted_model.trainable_variables)
+        self._new_optimizer = [variable.numpy() for variable in self._fitted_model.optimizer.variables]
+
+    def train(self, seed: int, batches: Batches, validation: Split, on_epoch: OnEpoch) -> tuple[keras.Model, Fitted]:
+        """A fresh student, trained: as it is to be saved, and how its training went."""
+        fresh = build_model(**self._build, seed=seed, precision=self._student.precision)
+        _assign(self._carrier.variables, [variable.numpy() for variable in fresh.variables])
+        _assign(self._fitted_model.optimizer.variables, self._new_optimizer)
+        fitted = fit(self._fitted_model, batches, validation.images, validation.labels, self._student.epochs, on_epoch)
+        return served_copy(self._carrier, **self._build, seed=seed), fitted
+
+
+def _assign(variables: Sequence, values: Sequence[np.ndarray]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
 def train_students(
     folder: Path,
     student: Student,
     classes: int,
-    train: Split,
-    validation: Split,
+    data: TrainingSet,
     on_epoch: Callable[[int, int, dict[str, float], np.ndarray], None],
     *,
     distiller: Callable[[keras.Model], keras.Model] | None = None,
@@ -46,61 +97,57 @@ def train_students(
         folder: where the students go.
         student: the budget.
         classes: number of classes.
-        train: images and labels to learn from.
-        validation: images and labels on which the best epoch is chosen.
+        data: images and labels to learn from, and those on which the best epoch is chosen.
         on_epoch: called with the seed, the epoch from 1, its metrics and the validation logits (n, classes).
         distiller: wraps a student into the model that is fitted; none trains from scratch.
-        teacher_logits: (n, classes), row i for training image i, for a distiller.
+        teacher_logits: (views, n, classes), those of view v of training image i at [v, i], for a distiller.
         label_smoothing: of students from scratch.
     """
-    build = {
-        "architecture": student.architecture,
-        "image_shape": train.images.shape[1:],
-        "classes": classes,
-        "dropout": student.dropout,
-    }
-    # One compiled model carries all seeds in turn, since compiling takes as long as an epoch or two.
-    carrier = build_model(**build, seed=student.seeds[0], precision=student.precision)
-    fitted_model = carrier if distiller is None else distiller(carrier)
-    steps = Batches(train.images, train.labels, student.batch_size, student.seeds[0]).num_batches
-    compile_model(fitted_model, student, steps, label_smoothing if distiller is None else None)
-    fitted_model.optimizer.build(fitted_model.trainable_variables)
-    new_optimizer = [variable.numpy() for variable in fitted_model.optimizer.variables]
-
+    trainer = StudentTrainer(
+        student,
+        data.train.images.shape[1:],
+        classes,
+        len(data.among),
+        distiller=distiller,
+        label_smoothing=label_smoothing,
+    )
     trained = []
     for number, seed in enumerate(student.seeds, start=1):
         print(f"student {number} of {len(student.seeds)}, seed {seed}", flush=True)
-        fresh = build_model(**build, seed=seed, precision=student.precision)
-        _assign(carrier.variables, [variable.numpy() for variable in fresh.variables])
-        _assign(fitted_model.optimizer.variables, new_optimizer)
-        fitted = fit(
-            fitted_model,
-            Batches(train.images, train.labels, student.batch_size, seed, teacher_logits=teacher_logits),
-            validation.images,
-            validation.labels,
-            student.epochs,
-            partial(on_epoch, seed),
-        )
-        served = served_copy(carrier, **build, seed=seed)
+        batches = training_batches(data, student.batch_size, seed, data.among, teacher_logits)
+        served, fitted = trainer.train(seed, batches, data.validation, partial(on_epoch, seed))
         path = folder / f"seed_{seed}.keras"
         save_model(served, path)
-        trained.append(
-            TrainedStudent(seed, fitted, predict_logits(served, validation.images), served.count_params(), path)
-        )
+        logits = predict_logits(served, data.validation.images)
+        trained.append(TrainedStudent(seed, fitted, logits, served.count_params(), path))
     return trained
 
 
-def _assign(variables: Sequence, values: Sequence[np.ndarray]) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
+def training_batches(
+    data: TrainingSet, batch_size: int, seed: int, among: np.ndarray, teacher_logits: np.ndarray | None
+) -> Batches:
+    """Batches of the images at the positions `among`, with the teacher's logits where there are any."""
+    return Batches(
+        data.train.images,
+        data.train.labels,
+        batch_size,
+        seed,
+        among=among,
+        offsets=data.offsets,
+        teacher_logits=teacher_logits,
+    )
 
 
-def save_choice(folder: Path, validation_accuracy: dict[int, float]) -> int:
+def save_choice(
+    folder: Path, validation_accuracy: dict[int, float], omitted_classes: Sequence[str], teacher_digest: str | None
+) -> int:
     """Choose the seed that is most accurate on validation, the first of equals, and write it beside the students.
 
     Args:
         folder: where the students are.
         validation_accuracy: by seed.
+        omitted_classes: names of the classes that the students never saw.
+        teacher_digest: SHA-256 of the file of the teacher that they learned from; None from scratch.
 
     Returns:
         The chosen seed.
@@ -108,13 +155,35 @@ def save_choice(folder: Path, validation_accuracy: dict[int, float]) -> int:
     chosen = max(validation_accuracy, key=validation_accuracy.get)
     write_json(
         folder / "students.json",
-        {"chosen_seed": chosen, "val_accuracy": {str(seed): value for seed, value in validation_accuracy.items()}},
+        {
+            "chosen_seed": chosen,
+            "val_accuracy": {str(seed): value for seed, value in validation_accuracy.items()},
+            "omitted_classes": list(omitted_classes),
+            "teacher_sha256": teacher_digest,
+        },
     )
     return chosen
 
 
-def load_students(folder: Path) -> tuple[dict[int, keras.Model], int]:
-    """The students by seed, and the chosen seed.
+@dataclass(frozen=True)
+class Students:
+    """Trained students.
+
+    Attributes:
+        models: by seed.
+        chosen_seed: the one that was best on validation.
+        omitted_classes: names of the classes that they never saw.
+        teacher_digest: SHA-256 of their teacher's file; None from scratch.
+    """
+
+    models: dict[int, keras.Model]
+    chosen_seed: int
+    omitted_classes: list[str]
+    teacher_digest: str | None
+
+
+def load_students(folder: Path) -> Students:
+    """The students of a folder.
 
     Raises:
         InputError: when a file is missing or damaged.
@@ -124,7 +193,8 @@ def load_students(folder: Path) -> tuple[dict[int, keras.Model], int]:
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}/students.json: cannot be read ({error}); run `dvc repro` first") from None
     seeds = [int(seed) for seed in choice["val_accuracy"]]
-    return {seed: load_model(folder / f"seed_{seed}.keras") for seed in seeds}, choice["chosen_seed"]
+    models = {seed: load_model(folder / f"seed_{seed}.keras") for seed in seeds}
+    return Students(models, choice["chosen_seed"], choice["omitted_classes"], choice["teacher_sha256"])
 
 
 def predict_students(students: Mapping[int, keras.Model], images: np.ndarray) -> np.ndarray:

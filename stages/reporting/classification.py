@@ -35,6 +35,11 @@ def per_class_accuracy(confusion: np.ndarray) -> np.ndarray:
     return np.divide(np.diag(confusion), images, out=np.full(len(confusion), np.nan), where=images > 0)
 
 
+def named(values: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
+    """One value a class, by the class's name; a class without a value (NaN) is left out."""
+    return {name: value for name, value in zip(classes, values.tolist(), strict=True) if value == value}
+
+
 def negative_log_likelihood(labels: np.ndarray, logits: np.ndarray) -> float:
     """Mean of −ln p(label), in nats.
 

@@ -13,6 +13,7 @@ from stages.reporting.classification import (
     spread,
 )
 from stages.reporting.comparison import Gain
+from stages.reporting.unseen import unseen_bias, with_bias
 
 
 def headline_metrics(
@@ -45,7 +46,13 @@ def headline_metrics(
     return headline
 
 
-def quality_metrics(labels: np.ndarray, logits: Mapping[str, np.ndarray], gain: Gain, bins: int) -> dict:
+def quality_metrics(
+    labels: np.ndarray,
+    logits: Mapping[str, np.ndarray],
+    gain: Gain,
+    bins: int,
+    curves: Mapping[str, Mapping[str, Sequence[float]]],
+) -> dict:
     """What stands in `metrics/quality.json`: means over the models of a kind.
 
     Args:
@@ -53,6 +60,7 @@ def quality_metrics(labels: np.ndarray, logits: Mapping[str, np.ndarray], gain: 
         logits: by kind, (models, n, classes).
         gain: of distilled over scratch.
         bins: of the calibration error.
+        curves: by kind, columns of one value an epoch, means over the models.
     """
     teacher = logits["teacher"][0]
     quality = {}
@@ -61,10 +69,50 @@ def quality_metrics(labels: np.ndarray, logits: Mapping[str, np.ndarray], gain: 
             "negative_log_likelihood": float(np.mean([negative_log_likelihood(labels, one) for one in models])),
             "calibration_error": float(np.mean([expected_calibration_error(labels, one, bins) for one in models])),
         }
+        history = curves[kind]
+        best = int(np.argmax(history["val_accuracy"]))
+        # At the best epoch of the mean curve. Augmentation and dropout lower training accuracy, and so this gap.
+        quality[kind]["overfitting_points"] = 100 * (history["accuracy"][best] - history["val_accuracy"][best])
         if kind != "teacher":
             quality[kind]["agreement_with_teacher"] = float(np.mean([agreement(one, teacher) for one in models]))
     quality["gain"] = {"images_won": gain.wins, "images_lost": gain.losses}
     return quality
+
+
+def omitted_metrics(
+    omitted: Sequence[int],
+    labels: np.ndarray,
+    logits: Mapping[str, np.ndarray],
+    validation_labels: np.ndarray,
+    validation_logits: Mapping[str, np.ndarray],
+) -> dict:
+    """How students do on classes that they never saw, as they are and with a bias tuned on validation.
+
+    Every number is a mean over the students of a kind.
+
+    Args:
+        omitted: the classes.
+        labels: int, (n,), of the test images.
+        logits: by kind, (models, n, classes), of the test images.
+        validation_labels: int, (m,).
+        validation_logits: by kind of student, (models, m, classes).
+    """
+    unseen = np.isin(labels, omitted)
+    metrics = {}
+    for kind, tuned_on in validation_logits.items():
+        biases = [unseen_bias(validation_labels, one, omitted) for one in tuned_on]
+        corrected = np.stack([with_bias(one, omitted, bias) for one, bias in zip(logits[kind], biases, strict=True)])
+        wrong = logits[kind].argmax(axis=2) != labels
+        wrong_corrected = corrected.argmax(axis=2) != labels
+        metrics[kind] = {
+            "accuracy": float(1 - wrong[:, unseen].mean()),
+            "accuracy_corrected": float(1 - wrong_corrected[:, unseen].mean()),
+            "errors": float(wrong[:, unseen].sum(axis=1).mean()),
+            "errors_corrected": float(wrong_corrected[:, unseen].sum(axis=1).mean()),
+            "errors_in_all_corrected": float(wrong_corrected.sum(axis=1).mean()),
+            "bias": float(np.mean(biases)),
+        }
+    return metrics
 
 
 def class_accuracy(labels: np.ndarray, logits: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -81,8 +129,3 @@ def class_accuracy(labels: np.ndarray, logits: Mapping[str, np.ndarray]) -> dict
         kind: per_class_accuracy(sum(confusion_matrix(labels, one.argmax(axis=1), models.shape[2]) for one in models))
         for kind, models in logits.items()
     }
-
-
-def named(values: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
-    """One value a class, by the class's name."""
-    return dict(zip(classes, values.tolist(), strict=True))

@@ -158,11 +158,13 @@ def per_class_accuracy(
     """Accuracy of each class for each model, as dots on one line a class; the hardest class on top.
 
     Args:
-        accuracy: by model, one value a class, 0 to 1; NaN where a class has no images.
+        accuracy: by model, one value a class, 0 to 1; a class without images, NaN for every model, is not drawn.
         classes: names.
         where: on which images.
     """
-    values = {model: 100 * np.asarray(value, dtype=float) for model, value in accuracy.items()}
+    drawn = ~np.all(np.isnan(list(accuracy.values())), axis=0)
+    classes = [name for name, is_drawn in zip(classes, drawn, strict=True) if is_drawn]
+    values = {model: 100 * np.asarray(value, dtype=float)[drawn] for model, value in accuracy.items()}
     order = np.argsort(np.nanmean(np.stack(list(values.values())), axis=0), kind="stable")[::-1]
     figure, axis = plt.subplots(figsize=(8, _height(len(classes))), layout="constrained")
     rows = np.arange(len(classes))
@@ -255,7 +257,39 @@ def comparison(
     room = max(high - low, 0.2)
     axes[0].set_ylim(max(0, low - 1.5 * room), high + room)
     axes[0].set_xlabel("the axis does not start at 0; whiskers: ± one standard deviation over seeds", fontsize=8)
-    figure.suptitle("What the smaller model costs and saves")
+    figure.suptitle("What the student costs and saves")
+    return figure
+
+
+def omitted_classes(omitted: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> Figure:
+    """Accuracy on the classes that students never saw, as they are and with a bias tuned on validation.
+
+    Args:
+        omitted: by kind of student, `accuracy` and `accuracy_corrected`, 0 to 1.
+        names: of the omitted classes.
+    """
+    figure, axis = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
+    kinds, width = list(omitted), 0.38
+    for number, (key, label, hatch) in enumerate(
+        (("accuracy", "as it is", None), ("accuracy_corrected", "bias tuned on validation", "//"))
+    ):
+        bars = axis.bar(
+            np.arange(len(kinds)) + (number - 0.5) * width,
+            [100 * omitted[kind][key] for kind in kinds],
+            width,
+            label=label,
+            color=[COLOURS[kind] for kind in kinds],
+            hatch=hatch,
+            edgecolor="white",
+        )
+        axis.bar_label(bars, fmt="{:.1f}", padding=3)
+    axis.set_xticks(range(len(kinds)), kinds)
+    axis.set_ylim(0, 110)
+    axis.set_ylabel("accuracy on the test set (%)")
+    axis.grid(axis="x", visible=False)
+    axis.legend(loc="upper right")
+    shown = ", ".join(_short(name) for name in names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    axis.set_title(f"Classes that the students never saw: {shown}")
     return figure
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from stages.files import write_json
 from stages.learning.students import TrainedStudent, save_choice
+from stages.params import Student
 from stages.reporting.classification import negative_log_likelihood, spread
 from stages.reporting.tables import write_records
 from stages.tracking.journal import Journal
@@ -22,10 +23,12 @@ class StudentsRecord:
         stage: `distill` or `train_scratch`.
         labels: the validation labels, int, (n,).
         about: what `dataset.json` says.
+        student: the students' budget.
     """
 
-    def __init__(self, run: Journal, stage: str, labels: np.ndarray, about: Mapping, seeds: Sequence[int]):
-        self._run, self._stage, self._labels, self._about, self._seeds = run, stage, labels, about, seeds
+    def __init__(self, run: Journal, stage: str, labels: np.ndarray, about: Mapping, student: Student):
+        self._run, self._stage, self._labels, self._about, self._student = run, stage, labels, about, student
+        self._folds: list[tuple[float, float]] = []
         self._metrics: dict[int, list[Mapping[str, float]]] = defaultdict(list)
         self._confusions: dict[int, np.ndarray] = defaultdict(int)
 
@@ -33,26 +36,43 @@ class StudentsRecord:
         self._run.metrics({f"seed_{seed}/{name}": value for name, value in metrics.items()}, step=epoch)
         self._metrics[epoch].append(metrics)
         self._confusions[epoch] = self._confusions[epoch] + confusion_of(self._labels, logits)
-        if len(self._metrics[epoch]) == len(self._seeds):
+        if len(self._metrics[epoch]) == len(self._student.seeds):
             self._run.metrics(_mean(self._metrics[epoch]), step=epoch)
             record_series(self._run, epoch, self._confusions[epoch], self._about["classes"])
 
-    def finish(self, students: Sequence[TrainedStudent], folder: Path) -> None:
+    def on_fold(self, agreement: float, accuracy: float) -> None:
+        self._folds.append((agreement, accuracy))
+        self._run.metrics({"fold/agreement_with_teacher": agreement, "fold/accuracy": accuracy}, step=len(self._folds))
+
+    def finish(self, students: Sequence[TrainedStudent], folder: Path, teacher_digest: str | None = None) -> None:
         """Choose the student to ship, write `metrics/<stage>.json` and the curves, and attach the chosen model.
 
         Args:
             students: one a seed.
             folder: where they are.
+            teacher_digest: SHA-256 of the file of the teacher that they learned from.
         """
         confusions = [confusion_of(self._labels, student.validation_logits) for student in students]
         accuracies = [float(np.trace(confusion) / confusion.sum()) for confusion in confusions]
         losses = [negative_log_likelihood(self._labels, student.validation_logits) for student in students]
-        chosen = save_choice(folder, {student.seed: value for student, value in zip(students, accuracies, strict=True)})
+        chosen = save_choice(
+            folder,
+            {student.seed: value for student, value in zip(students, accuracies, strict=True)},
+            self._student.omit_classes,
+            teacher_digest,
+        )
         metrics = {
             "val_accuracy": float(np.mean(accuracies)),
             "val_accuracy_std": spread(accuracies),
             "val_loss": float(np.mean(losses)),
         }
+        if self._folds:
+            agreements, accuracies = zip(*self._folds, strict=True)
+            metrics["cross_validation"] = {
+                "agreement_with_teacher": float(np.mean(agreements)),
+                "agreement_with_teacher_std": spread(agreements),
+                "accuracy": float(np.mean(accuracies)),
+            }
         write_json(f"metrics/{self._stage}.json", metrics)
         curves = f"plots/{self._stage}/curves.csv"
         write_records(curves, numbered([_mean(self._metrics[epoch]) for epoch in sorted(self._metrics)]))

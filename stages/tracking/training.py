@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.files import file_digest
-from stages.reporting.classification import confusion_matrix, per_class_accuracy
+from stages.reporting.classification import confusion_matrix, named, per_class_accuracy
 from stages.tracking.journal import Journal
 
 # A thousand numbers an image would make a series of pictures that nobody can look at, and large journals.
@@ -49,7 +49,7 @@ def record_result(run: Journal, name: str, confusion: np.ndarray, about: Mapping
     """
     classes = about["classes"]
     accuracy = per_class_accuracy(confusion)
-    run.table("per_class_accuracy.json", dict(zip(classes, accuracy.tolist(), strict=True)))
+    run.table("per_class_accuracy.json", named(accuracy, classes))
     run.table("confusion_matrix.json", {"classes": classes, "rows_are_labels": confusion.tolist()})
     run.figure(
         "confusion_matrix", "confusion_matrix", confusion=confusion, classes=classes, title="Validation, best epoch"

@@ -1,0 +1,50 @@
+"""Cross-validation of a student on its training images: how well does it imitate the teacher on what it did not see?"""
+
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+from sklearn.model_selection import KFold
+
+from stages.data.training_set import TrainingSet
+from stages.learning.prediction import predict_logits
+from stages.learning.students import StudentTrainer, training_batches
+from stages.params import Student
+
+
+def cross_validate(
+    folds: int,
+    student: Student,
+    classes: int,
+    data: TrainingSet,
+    teacher_logits: np.ndarray,
+    distiller: Callable[[keras.Model], keras.Model],
+) -> Iterator[tuple[float, float]]:
+    """Train a fresh student for each fold, on the other folds, and score it on this one.
+
+    The best epoch is chosen on the validation images as ever, never on the fold that is scored.
+
+    Args:
+        folds: number of folds, drawn at random.
+        student: the budget; its first seed draws folds and weights.
+        classes: number of classes.
+        data: images and labels to learn from.
+        teacher_logits: (views, n, classes).
+        distiller: wraps a student into the model that is fitted.
+
+    Yields:
+        For each fold, over its images: how often the student says what the teacher says, and how often it is right.
+    """
+    teacher_labels = teacher_logits[0, data.among].argmax(axis=1)
+    seed = student.seeds[0]
+    splits = list(KFold(folds, shuffle=True, random_state=seed).split(data.among))
+    trainer = StudentTrainer(
+        student, data.train.images.shape[1:], classes, max(len(rest) for rest, _ in splits), distiller=distiller
+    )
+    for number, (rest, fold) in enumerate(splits, start=1):
+        print(f"fold {number} of {folds}", flush=True)
+        batches = training_batches(data, student.batch_size, seed, data.among[rest], teacher_logits)
+        model, _ = trainer.train(seed, batches, data.validation, on_epoch=lambda *_: None)
+        held_out = data.among[fold]
+        said = predict_logits(model, data.train.images[held_out]).argmax(axis=1)
+        yield float(np.mean(said == teacher_labels[fold])), float(np.mean(said == data.train.labels[held_out]))

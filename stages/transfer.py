@@ -1,0 +1,38 @@
+"""transfer: the teacher's logits over the training images, and over each augmented view that students will be shown."""
+
+from pathlib import Path
+
+from stages.command import run_stage
+from stages.params import Params
+from stages.tracking.journal import Journal
+
+TEACHER = Path("models/teacher.keras")
+
+
+def transfer(params: Params, run: Journal) -> None:
+    """Write the teacher's logits."""
+    import numpy as np
+
+    from stages.data.prepared import load_description, load_split
+    from stages.data.views import stored_offsets
+    from stages.files import file_digest
+    from stages.learning.models import load_model
+    from stages.learning.prediction import predict_logits
+    from stages.learning.transfer import save_transfer
+
+    about, train = load_description(), load_split("train")
+    run.dataset(about, context="transfer")
+    teacher = load_model(TEACHER)
+    settings = params.student
+    offsets = stored_offsets(len(train.labels), settings.views, settings.jitter, settings.flip)
+    logits = []
+    for view, offset in enumerate(offsets, start=1):
+        logits.append(predict_logits(teacher, train.images, offset))
+        accuracy = float(np.mean(logits[-1].argmax(axis=1) == train.labels))
+        print(f"view {view} of {len(offsets)}: the teacher has {100 * accuracy:.2f} % right", flush=True)
+        run.metrics({"accuracy": accuracy}, step=view)
+    save_transfer(np.stack(logits), file_digest(TEACHER), train.digest, offsets)
+
+
+if __name__ == "__main__":
+    run_stage("transfer", transfer, sections=["prepare", "train_teacher", "student"])
