@@ -1,0 +1,157 @@
+"""Runs presets as the README says, each in a clone, and keeps what came out in `results/<name>/`.
+
+    python -m experiments.run hinton cifar10
+    python -m experiments.run hinton_no_threes --as hinton_only_7_8 --set 'student.omit_classes=[0,1,2,3,4,5,6,9]'
+
+The clones share this repository's DVC cache, so that a stage that ran once for the same code, parameters and data is
+restored and not run again. Commit first: a clone has what is committed.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "results"
+STARTED = re.compile(r"^Running stage '(\w+)'")
+NOT_RUN = re.compile(r"^Stage '(\w+)' (?:is cached|didn't change)")
+
+
+def environment() -> dict[str, str]:
+    """This process's environment, with the programs of this Python first: `dvc`, and the `python` that DVC runs."""
+    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def clone(folder: Path) -> None:
+    """A clone of this repository's last commit that shares its DVC cache."""
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    cache = subprocess.run(
+        ["dvc", "cache", "dir"], cwd=ROOT, capture_output=True, text=True, check=True, env=environment()
+    )
+    place = str((ROOT / cache.stdout.strip()).resolve())
+    subprocess.run(["dvc", "cache", "dir", "--local", place], cwd=folder, check=True, env=environment())
+    for key, value in (("user.name", "experiments"), ("user.email", "experiments@localhost")):
+        subprocess.run(["git", "config", key, value], cwd=folder, check=True)
+
+
+def stage_times(lines: Iterable[str], clock=time.monotonic) -> tuple[dict[str, float], list[str]]:
+    """Seconds of each stage that DVC ran, and the stages that it did not run, from what it prints.
+
+    Args:
+        lines: DVC's output, as it comes.
+        clock: gives seconds.
+    """
+    seconds, not_run, stage, began = {}, [], None, clock()
+    for line in lines:
+        started, skipped = STARTED.match(line), NOT_RUN.match(line)
+        if started or skipped:
+            if stage:
+                seconds[stage] = clock() - began
+            stage, began = started[1] if started else None, clock()
+        if skipped:
+            not_run.append(skipped[1])
+    if stage:
+        seconds[stage] = clock() - began
+    return seconds, not_run
+
+
+def repro(preset: str, overrides: list[str], folder: Path) -> tuple[str, dict[str, float], list[str]]:
+    """Run one preset.
+
+    Args:
+        preset: a file of `presets/`, without ending.
+        overrides: `section.key=value`, as `dvc exp run -S` takes them.
+        folder: a clone.
+
+    Returns:
+        The command; the seconds of each stage that ran; the stages that did not run.
+    """
+    shutil.copy(folder / f"presets/{preset}.yaml", folder / "params.yaml")
+    command = ["dvc", "repro"]
+    if overrides:
+        command = ["dvc", "exp", "run", *(word for override in overrides for word in ("-S", override))]
+    with subprocess.Popen(
+        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        seconds, not_run = stage_times(_shown(process.stdout))
+    if process.returncode:
+        sys.exit(f"{preset}: {' '.join(command)} ended with {process.returncode}")
+    return f"cp presets/{preset}.yaml params.yaml && {shlex.join(command)}", seconds, not_run
+
+
+def _shown(lines: Iterable[str]) -> Iterable[str]:
+    for line in lines:
+        print(line, end="", flush=True)
+        yield line
+
+
+def keep(name: str, folder: Path, command: str, seconds: dict[str, float], not_run: list[str]) -> None:
+    """Copy the metrics of a clone to `results/<name>/` and write beside them how they were made.
+
+    Each stage keeps where and when it really ran: one that DVC restored from its cache, what an earlier `run.json` here
+    says of it, if anything does.
+    """
+    target = RESULTS / name
+    target.mkdir(parents=True, exist_ok=True)
+    earlier = json.loads((target / "run.json").read_text(encoding="utf-8")) if (target / "run.json").is_file() else {}
+    for path in sorted((folder / "metrics").glob("*.json")):
+        shutil.copy(path, target / path.name)
+    shutil.copy(folder / "params.yaml", target / "params.yaml")
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
+    made = {
+        "commit": commit.stdout.strip(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
+        "versions": {package: version(package) for package in ("keras", "tensorflow", "numpy")},
+    }
+    stages = {stage: earlier.get("stages", {}).get(stage) for stage in not_run}
+    stages |= {stage: {"seconds": round(value, 1)} | made for stage, value in seconds.items()}
+    about = {"command": command, "stages": stages}
+    (target / "run.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+def _processor() -> str:
+    """The processor's name; `platform.processor()` is empty on Linux."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.is_file():
+        return platform.processor() or platform.machine()
+    fields = dict(re.findall(r"^(.+?)\s*:\s*(.+)$", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE))
+    name = fields.get("model name", platform.machine())
+    return f"{name} (family {fields.get('cpu family')}, model {fields.get('model')})"
+
+
+def main() -> None:
+    """Run the presets that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("presets", nargs="+", choices=sorted(path.stem for path in (ROOT / "presets").glob("*.yaml")))
+    parser.add_argument("--as", dest="name", help="name of the folder in results/; only with a single preset")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="section.key=value")
+    parser.add_argument("--folder", type=Path, help="clone to run in; it is made where it is missing, and kept")
+    arguments = parser.parse_args()
+    if (arguments.name or arguments.folder) and len(arguments.presets) > 1:
+        parser.error("--as and --folder take a single preset")
+    if arguments.overrides and not arguments.name:
+        parser.error("--set needs --as: what comes out is not the preset's result")
+    with tempfile.TemporaryDirectory() as temporary:
+        for preset in arguments.presets:
+            folder = arguments.folder or Path(temporary) / preset
+            if not folder.exists():
+                clone(folder)
+            keep(arguments.name or preset, folder, *repro(preset, arguments.overrides, folder))
+
+
+if __name__ == "__main__":
+    main()
