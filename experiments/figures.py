@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 
 from stages.reporting.figures import COLOURS, GAIN, HEAT, LOSS
 
+TICKS = (-20, -10, -5, -2, -1, -0.5, 0, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+
 
 def gains(headlines: Mapping[str, Mapping]) -> Figure:
     """Accuracy of the three models of every preset, and what distilling gained with its interval.
@@ -23,8 +25,7 @@ def gains(headlines: Mapping[str, Mapping]) -> Figure:
         spread = [100 * headlines[name][kind].get("accuracy_std", 0) for name in names]
         left.errorbar(values, rows, xerr=spread, fmt=marker, color=COLOURS[kind], label=kind, markersize=8, capsize=3)
     left.set_xscale("log")
-    left.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    left.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "25" else "")
+    _ticks(left)
     left.set_xlabel("errors on the test set (%), logarithmic; whiskers: ± one standard deviation over seeds")
     left.set_yticks(rows, names)
     left.set_title("Errors")
@@ -39,12 +40,20 @@ def gains(headlines: Mapping[str, Mapping]) -> Figure:
         )
     right.axvline(0, color="black", linewidth=1)
     right.set_xscale("symlog", linthresh=1)
-    right.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    _ticks(right)
     right.set_xlabel("gain of distilled over scratch (percentage points) with its 95 % interval")
     right.set_title("What distilling gained")
     right.set_ylim(-0.6, len(names) - 0.3)
     figure.suptitle("Every preset, from its real run")
     return figure
+
+
+def _ticks(axis: plt.Axes) -> None:
+    """Round numbers where the axis has room for them; matplotlib itself marks powers of ten alone."""
+    low, high = axis.get_xlim()
+    places = [value for value in TICKS if low <= value <= high]
+    axis.set_xticks(places, [f"{value:g}" for value in places])
+    axis.set_xticks([], minor=True)
 
 
 def temperature_and_alpha(rows: Sequence[Mapping[str, float]], title: str) -> Figure:
