@@ -254,7 +254,7 @@ def test_a_teacher_of_ones_own_leaves_prepare_and_scratch_alone(pipeline, tmp_pa
     own_teacher = f"train_teacher.model={tmp_path}/own.keras"
     run(pipeline, "dvc", "exp", "run", "--queue", "--name", "teacher", "-S", own_teacher)
     run(pipeline, "dvc", "exp", "run", "--queue", "--name", "student", "-S", "student.learning_rate=0.002")
-    run(pipeline, "dvc", "queue", "start", "--jobs", "1")
+    run(pipeline, "dvc", "queue", "start", "--jobs", "2")
     deadline = time.monotonic() + 400
     while (status := run(pipeline, "dvc", "queue", "status").stdout).count("Success") < 2:
         assert "Failed" not in status, run(pipeline, "dvc", "queue", "logs", "teacher", check=False).stdout
