@@ -1,5 +1,6 @@
 """Figures for people. Each function takes plain arrays and returns a matplotlib figure; `save_figure` writes it."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -317,7 +318,7 @@ def sheet(
         row, column = divmod(position, columns)
         axis = figure.add_subplot(grid[row, 2 * column])
         _draw_image(axis, image)
-        axis.set_title(f"label: {_short(classes[label])}", fontsize=10)
+        axis.set_title(textwrap.fill(f"label: {_short(classes[label])}", 16), fontsize=9)
         bars = figure.add_subplot(grid[row, 2 * column + 1])
         ticks, names = [], []
         for number, (model, values) in enumerate(probabilities.items()):
