@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from experiments.figures import gains, temperature_and_alpha
 from experiments.run import RESULTS, ROOT
 from stages.reporting.figures import save_figure
+from stages.tracking.journal import flat
 
 TITLES = {  # of metrics, in the order in which a preset's table shows them
     "teacher.accuracy": "teacher, accuracy",
@@ -102,7 +103,7 @@ def _summary(headlines: Mapping[str, Mapping]) -> Iterator[str]:
 
 
 def _section(name: str, about: Mapping, headline: Mapping) -> Iterator[str]:
-    run, flat = _read(name, "run"), dict(_flat(headline))
+    run, values = _read(name, "run"), dict(flat(headline))
     seeds = len(YAML(typ="safe").load(RESULTS / name / "params.yaml")["student"]["seeds"])
     yield f"## {name}"
     yield ""
@@ -117,11 +118,11 @@ def _section(name: str, about: Mapping, headline: Mapping) -> Iterator[str]:
     yield "| | original | here | goal |"
     yield "|---|---|---|---|"
     for metric, title in TITLES.items():
-        if metric in flat:
+        if metric in values:
             original = _shown(metric, about["original"][metric]) if metric in about["original"] else ""
-            here, goal = _shown(metric, flat[metric]), goal_text(metric, about["goals"].get(metric), flat[metric])
-            if f"{metric}_std" in flat:
-                here += f" ± {_shown(metric, flat[f'{metric}_std'])} ({seeds} seeds)"
+            here, goal = _shown(metric, values[metric]), goal_text(metric, about["goals"].get(metric), values[metric])
+            if f"{metric}_std" in values:
+                here += f" ± {_shown(metric, values[f'{metric}_std'])} ({seeds} seeds)"
             yield f"| {title} | {original} | {here} | {goal} |"
     yield ""
     gain = headline["gain"]
@@ -175,14 +176,6 @@ def _machines(stages: Mapping[str, Mapping]) -> dict[str, list[str]]:
         )
         machines.setdefault(where, []).append(stage)
     return machines
-
-
-def _flat(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, float]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _shown(metric: str, value: float) -> str:

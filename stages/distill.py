@@ -39,16 +39,19 @@ def distill(params: Params, run: Journal) -> None:
         classes,
         data,
         record.on_epoch,
+        resume_folder=run.resume_folder,
         distiller=distiller,
         teacher_logits=teacher_logits,
     )
     if settings.folds:
         from stages.learning.cross_validation import cross_validate
 
-        for fold in cross_validate(settings.folds, params.student, classes, data, teacher_logits, distiller):
+        for fold in cross_validate(
+            settings.folds, params.student, classes, data, teacher_logits, distiller, run.resume_folder
+        ):
             record.on_fold(*fold)
     record.finish(students, FOLDER, teacher_digest)
 
 
 if __name__ == "__main__":
-    run_stage("distill", distill, sections=["prepare", "student", "train_teacher", "distill"])
+    run_stage("distill", distill, sections=["prepare", "student", "train_teacher", "distill"], resumes=True)

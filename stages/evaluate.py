@@ -113,6 +113,14 @@ def evaluate(params: Params, run: Journal) -> None:
     )
     run.made_by({kind: file_digest(path) for kind, path in paths.items()})
     _print_summary(headline, timing)
+    for kind, models in logits.items():
+        if count := quality[kind]["models_of_one_class"]:
+            warning = (
+                f"{count} of {len(models)} models of the kind {kind} say the same class of every test image: they"
+                f" learned nothing; look at learning_rate and epochs, and at plots/{TRAINED_BY[kind]}/curves.csv"
+            )
+            print(f"warning: {warning}", flush=True)
+            run.tags({f"distillery.warning.{kind}": warning})
 
 
 def _timing(models: dict, images, rounds: int) -> dict:

@@ -16,7 +16,8 @@ import numpy as np
 def written_whole(path: str | Path) -> Iterator[Path]:
     """Yields a temporary name beside `path`, which takes the name `path` when the block ends without an exception.
 
-    The folder is made where it is missing. An exception leaves no temporary file, and an earlier `path` untouched.
+    The folder is made where it is missing. An exception leaves no temporary file, and an earlier `path` untouched. The
+    content is on the disk before it gets its name, so that a power cut leaves the one or the other, too.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,7 +27,13 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
         temporary.replace(path)
+    except OSError as error:  # of a full disk, NumPy and HDF5 do not say which file it was
+        if error.errno:
+            error.filename = error.filename or str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -26,10 +26,11 @@ def train_scratch(params: Params, run: Journal) -> None:
         len(about["classes"]),
         data,
         record.on_epoch,
+        resume_folder=run.resume_folder,
         label_smoothing=params.train_scratch.label_smoothing,
     )
     record.finish(students, FOLDER)
 
 
 if __name__ == "__main__":
-    run_stage("train_scratch", train_scratch, sections=["prepare", "student", "train_scratch"])
+    run_stage("train_scratch", train_scratch, sections=["prepare", "student", "train_scratch"], resumes=True)

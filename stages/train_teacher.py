@@ -15,6 +15,7 @@ def train_teacher(params: Params, run: Journal) -> None:
     from stages.learning.batches import Batches
     from stages.learning.models import as_teacher, build_model, load_model, save_model, served_copy
     from stages.learning.prediction import predict_logits
+    from stages.learning.resume_point import ResumePoint
     from stages.learning.training import assess, compile_model, fit
     from stages.tracking.teacher import TeacherRecord
 
@@ -43,21 +44,31 @@ def train_teacher(params: Params, run: Journal) -> None:
             flip=settings.flip,
         )
         compile_model(model, settings, batches.num_batches, label_smoothing=0.0)
-        fitted = fit(model, batches, validation.images, validation.labels, settings.epochs, record.on_epoch)
+        fitted = fit(
+            model,
+            batches,
+            validation.images,
+            validation.labels,
+            settings.epochs,
+            record.on_epoch,
+            run.resume_folder and ResumePoint(run.resume_folder, "teacher"),
+        )
         teacher = served_copy(model, **build)
+        logits = predict_logits(teacher, validation.images)
     else:
         print(f"the teacher is {settings.model}; it is not trained", flush=True)
         teacher = as_teacher(load_model(settings.model), validation.images[:100], len(about["classes"]), settings.model)
-        fitted = assess(teacher, train, validation)
-        if fitted.epochs[0]["val_accuracy"] < 2 / len(about["classes"]):
+        fitted, logits = assess(teacher, train, validation)
+        accuracy = fitted.epochs[0].metrics["val_accuracy"]
+        if accuracy < 2 / len(about["classes"]):
             print(
-                f"warning: {settings.model} has {100 * fitted.epochs[0]['val_accuracy']:.1f} % of the validation images"
-                " right, hardly more than chance; it must take pixels from 0 to 255, and give the classes in this"
-                f" order: {', '.join(about['classes'])}",
+                f"warning: {settings.model} has {100 * accuracy:.1f} % of the validation images right, hardly more than"
+                " chance; it must take pixels from 0 to 255, and give the classes in this order: "
+                f"{', '.join(about['classes'])}",
                 flush=True,
             )
     save_model(teacher, MODEL)
-    record.finish(fitted, predict_logits(teacher, validation.images), teacher.count_params(), MODEL)
+    record.finish(fitted, logits, teacher.count_params(), MODEL)
 
 
 def check_students(params: Params, about: dict) -> None:
@@ -66,13 +77,15 @@ def check_students(params: Params, about: dict) -> None:
     from stages.learning.models import build_model
 
     omitted_labels(about["classes"], params.student.omit_classes)
-    if params.distill.folds > about["sizes"]["train"]:
+    counts = about["class_counts"]["train"]
+    images = sum(count for name, count in counts.items() if name not in params.student.omit_classes)
+    if params.distill.folds > images:
         raise InputError(
-            f"params.yaml: distill.folds: found {params.distill.folds}; accepted: up to the number of training images, "
-            f"{about['sizes']['train']}"
+            f"params.yaml: distill.folds: found {params.distill.folds}; accepted: up to the number of images that"
+            f" students learn from, {images}"
         )
     build_model(params.student.architecture, tuple(about["image_shape"]), len(about["classes"]), dropout=0.0, seed=0)
 
 
 if __name__ == "__main__":
-    run_stage("train_teacher", train_teacher, sections=["prepare", "train_teacher"])
+    run_stage("train_teacher", train_teacher, sections=["prepare", "train_teacher"], resumes=True)

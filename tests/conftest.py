@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mlflow
 import pytest
 from ruamel.yaml import YAML
 
@@ -71,6 +72,20 @@ def commit(folder: Path, message: str) -> None:
     subprocess.run(["git", "commit", "--quiet", "--message", message], cwd=folder, check=True)
 
 
+STAGES = ["prepare", "train_teacher", "transfer", "distill", "train_scratch", "evaluate"]
+OUTPUTS = ["data/prepared", "data/transfer", "models", "metrics", "plots"]
+
+
+def stages_run(answer: subprocess.CompletedProcess) -> list[str]:
+    return [stage for stage in STAGES if f"Running stage '{stage}'" in answer.stdout + answer.stderr]
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    """Everything that the pipeline made, by name."""
+    files = [path for made in OUTPUTS for path in sorted((folder / made).rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
 @pytest.fixture(scope="session")
 def pipeline(tmp_path_factory) -> Path:
     """A clone, in a path with a space, in which `dvc repro` ran once."""
@@ -79,3 +94,15 @@ def pipeline(tmp_path_factory) -> Path:
     run(folder, "dvc", "repro")
     commit(folder, "run")
     return folder
+
+
+def store(folder: Path) -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
+
+
+def tracked(folder: Path, experiment: str) -> dict:
+    """The MLflow runs of one DVC experiment, by stage."""
+    client = store(folder)
+    found = client.search_runs([client.get_experiment_by_name("distillery").experiment_id], max_results=500)
+    names = [run.info.run_name.split("/") for run in found]
+    return {stage: run for (name, stage), run in zip(names, found, strict=True) if name == experiment}

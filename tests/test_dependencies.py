@@ -11,7 +11,7 @@ from stages.params import TRAINED
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ["prepare", "train_teacher", "transfer", "distill", "train_scratch", "evaluate"]
 ROOMS = ["data", "learning", "reporting", "tracking"]  # each knows those to its left
-BASE = {"stages/params.py", "stages/files.py"}
+BASE = {"stages/params.py", "stages/files.py", "stages/resumption.py"}
 
 
 def imported(path: Path) -> set[Path]:

@@ -140,17 +140,17 @@ def fitted(digits, **changes):
     batches = Batches(*digits, training.batch_size, 0, jitter=training.jitter)
     compile_model(model, training, len(batches), label_smoothing=0.0)
     seen = []
-    result = fit(
-        model, batches, *digits, training.epochs, on_epoch=lambda epoch, metrics, logits: seen.append((epoch, metrics))
-    )
+    result = fit(model, batches, *digits, training.epochs, on_epoch=seen.append)
     return model, result, seen
 
 
 def test_fit_keeps_the_best_epoch_and_reports_each(digits):
     # a constant rate far too high for the last epochs to be the best
     model, result, seen = fitted(digits, epochs=4, learning_rate=0.1, schedule="constant")
-    accuracies = [metrics["val_accuracy"] for metrics in result.epochs]
-    assert [epoch for epoch, _ in seen] == [1, 2, 3, 4]
+    accuracies = [epoch.metrics["val_accuracy"] for epoch in result.epochs]
+    assert seen == result.epochs
+    assert [epoch.number for epoch in seen] == [1, 2, 3, 4]
+    assert [np.mean(epoch.predictions == digits[1]) for epoch in seen] == accuracies
     assert result.best_epoch == int(np.argmax(accuracies)) + 1
     accuracy = np.mean(predict_logits(model, digits[0]).argmax(axis=1) == digits[1])
     assert accuracy == pytest.approx(max(accuracies))
@@ -300,12 +300,10 @@ def test_an_own_teacher_gives_logits_whatever_it_gives_itself(digits, tmp_path):
     found = predict_logits(as_teacher(rough, images, 10, "own.keras"), images)
     assert found.dtype == np.float32
     np.testing.assert_allclose(keras.ops.softmax(found), keras.ops.softmax(expected), atol=0.02)
-    whole = assess(teacher, Split(*digits, ""), Split(*digits, "")).epochs[0]
-    assert (
-        whole["accuracy"]
-        == whole["val_accuracy"]
-        == np.mean(teacher.predict(digits[0], verbose=0).argmax(1) == digits[1])
-    )
+    fitted, logits = assess(teacher, Split(*digits, ""), Split(*digits, ""))
+    metrics, right = fitted.epochs[0].metrics, teacher.predict(digits[0], verbose=0).argmax(1) == digits[1]
+    assert metrics["accuracy"] == metrics["val_accuracy"] == np.mean(right)
+    np.testing.assert_array_equal(logits.argmax(axis=1) == digits[1], right)
 
 
 def test_an_own_teacher_that_does_not_fit_is_told_in_one_line(digits):
@@ -467,7 +465,7 @@ def test_cross_validation_scores_a_fresh_student_on_what_it_did_not_see(digits):
             cross_validate(3, student, 10, data, teacher_logits[np.newaxis], lambda model: Distiller(model, 1.0, 0.0))
         )
         assert len(folds) == 3
-        assert low <= np.mean([agreement for agreement, _ in folds]) <= high
+        assert low <= np.mean([agreement for _, agreement, _ in folds]) <= high
 
 
 @pytest.mark.parametrize("name", ["kd", "dkd", "dist"])

@@ -1,3 +1,5 @@
+import math
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -117,6 +119,44 @@ def test_any_value_is_accepted_or_told_in_one_line(tmp_path_factory, where, valu
         assert ".".join(where) in told or "not valid YAML" in told or "UTF-8" in told
 
 
+def bad_values(value) -> st.SearchStrategy:
+    """What no parameter with such a default may be: another type, or far out of any range."""
+    if isinstance(value, bool):
+        return st.integers() | st.floats() | st.text() | st.none() | st.lists(st.booleans())
+    if isinstance(value, int):
+        whole = st.integers(max_value=-1) | st.integers(min_value=10**10)
+        return whole | st.floats(allow_nan=True) | st.text() | st.none() | st.lists(st.integers()) | st.booleans()
+    if isinstance(value, float):
+        number = st.floats(max_value=-1e-9) | st.floats(min_value=1.1e3) | st.sampled_from([math.nan, math.inf])
+        return number | st.text() | st.none() | st.lists(st.floats()) | st.booleans()
+    if isinstance(value, str):
+        return st.integers() | st.floats() | st.none() | st.lists(st.text()) | st.booleans() | st.just("")
+    return st.none() | st.floats() | st.dictionaries(st.text(), SCALARS) | st.lists(st.none() | st.floats(), min_size=1)
+
+
+@settings(max_examples=400, deadline=None)
+@given(data=st.data(), where=st.sampled_from(KEYS))
+def test_a_bad_value_of_any_kind_is_rejected_by_name(tmp_path_factory, data, where):
+    section, key = where
+    path = write(tmp_path_factory.mktemp("params"), changed(section, key, data.draw(bad_values(TREE[section][key]))))
+    with pytest.raises(InputError) as caught:
+        load_params(path)
+    assert "\n" not in str(caught.value)
+    assert f"{section}.{key}" in str(caught.value) or "not valid YAML" in str(caught.value)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    section=st.sampled_from(list(TREE)),
+    wrong=SCALARS | st.lists(SCALARS) | st.dictionaries(st.text(min_size=1), SCALARS, max_size=3),
+)
+def test_wrong_nesting_is_rejected_by_name(tmp_path_factory, section, wrong):
+    with pytest.raises(InputError) as caught:
+        load_params(write(tmp_path_factory.mktemp("params"), TREE | {section: wrong}))
+    assert "\n" not in str(caught.value)
+    assert section in str(caught.value) or "not valid YAML" in str(caught.value)
+
+
 def test_augmentation_without_further_views_is_refused(tmp_path):
     for key, value in (("jitter", 2), ("flip", True)):
         with pytest.raises(
@@ -165,6 +205,7 @@ def test_names_are_those_of_the_functions():
 @pytest.mark.parametrize("stage", ["prepare", "train_teacher", "transfer", "distill", "train_scratch", "evaluate"])
 def test_every_stage_ends_with_one_line_and_exit_1_before_it_touches_anything(tmp_path, stage):
     write(tmp_path, changed("distill", "temperature", -1))
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     answer = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", f"stages.{stage}"],
         cwd=tmp_path,
@@ -174,6 +215,8 @@ def test_every_stage_ends_with_one_line_and_exit_1_before_it_touches_anything(tm
         timeout=60,
         check=False,
     )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime) < 2  # seconds of the processor
     said = [line for line in answer.stderr.splitlines() if not line.startswith("import time:")]
     assert answer.returncode == 1
     assert said == [f"{stage}: params.yaml: distill.temperature: found -1; input should be greater than 0"]

@@ -15,32 +15,13 @@ import keras
 import mlflow
 import numpy as np
 import pytest
-from conftest import change_params, commit, environment, run
+from conftest import STAGES, change_params, commit, environment, outputs, run, stages_run, store, tracked
 from PIL import Image
 from sklearn.datasets import load_digits
-
-STAGES = ["prepare", "train_teacher", "transfer", "distill", "train_scratch", "evaluate"]
-OUTPUTS = ["data/prepared", "data/transfer", "models", "metrics", "plots"]
-
-
-def store(folder: Path) -> mlflow.MlflowClient:
-    return mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
-
-
-def tracked(folder: Path, experiment: str) -> dict:
-    """The MLflow runs of one DVC experiment, by stage."""
-    client = store(folder)
-    found = client.search_runs([client.get_experiment_by_name("distillery").experiment_id], max_results=500)
-    names = [run.info.run_name.split("/") for run in found]
-    return {stage: run for (name, stage), run in zip(names, found, strict=True) if name == experiment}
 
 
 def headline(folder: Path) -> dict:
     return json.loads((folder / "metrics/evaluate.json").read_text())
-
-
-def stages_run(answer: subprocess.CompletedProcess) -> list[str]:
-    return [stage for stage in STAGES if f"Running stage '{stage}'" in answer.stdout + answer.stderr]
 
 
 def test_the_run_gives_what_the_contract_names(pipeline):
@@ -168,6 +149,7 @@ def test_the_model_in_mlflow_is_the_one_in_dvc(pipeline):
     assert signature.outputs.inputs[0].shape == (-1, 10)
 
 
+@pytest.mark.long
 def test_mlflow_serves_the_student(pipeline):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -246,6 +228,7 @@ def test_another_temperature_runs_distill_and_evaluate_only(pipeline):
             assert Path(path).stat().st_size > 5000
 
 
+@pytest.mark.long
 def test_a_teacher_of_ones_own_leaves_prepare_and_scratch_alone(pipeline, tmp_path):
     """A model that Keras saved itself and that ends in a softmax."""
     trained = keras.models.load_model(pipeline / "models/teacher.keras")
@@ -274,19 +257,16 @@ def test_a_teacher_of_ones_own_leaves_prepare_and_scratch_alone(pipeline, tmp_pa
     assert list(store(pipeline).search_logged_models(["0"])) == []
 
 
+@pytest.mark.long
 def test_the_same_bytes_again_and_scripts_stand_alone(pipeline, tmp_path):
     """Every stage by hand, `python -m stages.…`, over the outputs of `dvc repro`: nothing but the timing differs."""
 
-    def contents() -> dict:
-        files = [path for folder in OUTPUTS for path in sorted((pipeline / folder).rglob("*")) if path.is_file()]
-        return {str(path.relative_to(pipeline)): path.read_bytes() for path in files}
-
-    before = contents()
+    before = outputs(pipeline)
     for folder in ("data/transfer", "models", "plots"):
         shutil.rmtree(pipeline / folder)
     for stage in STAGES:
         run(pipeline, "python", "-m", f"stages.{stage}", DVC_ROOT=str(tmp_path))
-    after = contents()
+    after = outputs(pipeline)
     assert before.keys() == after.keys()
     assert [name for name in before if before[name] != after[name]] == ["metrics/timing.json"]
     run(pipeline, "git", "checkout", "--quiet", "metrics/timing.json")
@@ -320,9 +300,18 @@ def test_a_figures_code_trains_nothing(pipeline):
     commit(pipeline, "other colours")
 
 
+def test_the_same_model_again_runs_nothing_after_it(pipeline):
+    """The teacher is trained again, since its stage's code changed, and is the same file."""
+    module = pipeline / "stages/tracking/teacher.py"
+    module.write_text(module.read_text() + "# nothing that matters\n")
+    assert stages_run(run(pipeline, "dvc", "repro")) == ["train_teacher"]
+    commit(pipeline, "a comment")
+
+
 def test_a_stage_without_its_inputs_says_what_to_run(pipeline, tmp_path):
     shutil.copytree(pipeline / "stages", tmp_path / "stages")
-    shutil.copy(pipeline / "params.yaml", tmp_path)
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(pipeline / name, tmp_path)
     change_params(tmp_path, {"student": {"seeds": [0]}})
     for stage in ("distill", "evaluate"):
         answer = run(tmp_path, "python", "-m", f"stages.{stage}", check=False)

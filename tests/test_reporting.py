@@ -22,7 +22,7 @@ from stages.reporting.classification import (
     spread,
 )
 from stages.reporting.comparison import accuracy_gain
-from stages.reporting.evaluation import omitted_metrics
+from stages.reporting.evaluation import omitted_metrics, quality_metrics
 from stages.reporting.instructive import instructive_order
 from stages.reporting.tables import read_columns, write_records
 from stages.reporting.timing import measure_alternating, median_and_spread
@@ -180,6 +180,25 @@ def test_the_bias_of_a_class_that_was_never_seen():
     corrected = logits + bias * np.isin(np.arange(5), [1, 4])
     assert metrics["distilled"]["errors_in_all_corrected"] == (corrected.argmax(axis=1) != test_labels).sum()
     assert metrics["distilled"]["bias"] == bias
+
+
+def test_models_that_say_one_class_of_every_image_are_counted():
+    labels = np.arange(30) % 3
+    good = 5 * np.eye(3)[labels]
+    always = np.tile([0.0, 0.0, 1.0], (30, 1))
+    logits = {
+        "teacher": good[np.newaxis],
+        "distilled": np.stack([good, always, always]),
+        "scratch": np.stack([good] * 3),
+    }
+    curves = {kind: {"accuracy": [0.9], "val_accuracy": [0.8]} for kind in logits}
+    right = {kind: models.argmax(axis=2) == labels for kind, models in logits.items()}
+    gain = accuracy_gain(right["distilled"], right["scratch"], 100, 0)
+    quality = quality_metrics(labels, logits, gain, 5, curves)
+    counts = {kind: quality[kind]["models_of_one_class"] for kind in logits}
+    assert counts == {"teacher": 0, "distilled": 2, "scratch": 0}
+    assert quality["teacher"]["overfitting_points"] == pytest.approx(10)
+    assert quality["distilled"]["agreement_with_teacher"] == pytest.approx((1 + 1 / 3 + 1 / 3) / 3)
 
 
 def test_tables_are_read_back(tmp_path):

@@ -46,7 +46,11 @@ class Batches(keras.utils.PyDataset):
         self._batch_size, self._seed, self._jitter, self._flip = batch_size, seed, jitter, flip
         self._among = np.arange(len(labels)) if among is None else among
         self._offsets = offsets
-        self._epoch = 0
+        self.continue_after(0)
+
+    def continue_after(self, epochs: int) -> None:
+        """Go on as after so many epochs."""
+        self._epoch = epochs
         self._shuffle()
 
     def __len__(self) -> int:

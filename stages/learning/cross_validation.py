@@ -1,6 +1,7 @@
 """Cross-validation of a student on its training images: how well does it imitate the teacher on what it did not see?"""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -8,7 +9,9 @@ from sklearn.model_selection import KFold
 
 from stages.data.training_set import TrainingSet
 from stages.learning.prediction import predict_logits
+from stages.learning.resume_point import ResumePoint
 from stages.learning.students import StudentTrainer, training_batches
+from stages.learning.training import Fitted
 from stages.params import Student
 
 
@@ -19,7 +22,8 @@ def cross_validate(
     data: TrainingSet,
     teacher_logits: np.ndarray,
     distiller: Callable[[keras.Model], keras.Model],
-) -> Iterator[tuple[float, float]]:
+    resume_folder: Path | None = None,
+) -> Iterator[tuple[Fitted, float, float]]:
     """Train a fresh student for each fold, on the other folds, and score it on this one.
 
     The best epoch is chosen on the validation images as ever, never on the fold that is scored.
@@ -31,9 +35,11 @@ def cross_validate(
         data: images and labels to learn from.
         teacher_logits: (views, n, classes).
         distiller: wraps a student into the model that is fitted.
+        resume_folder: where the resume points are; None for none.
 
     Yields:
-        For each fold, over its images: how often the student says what the teacher says, and how often it is right.
+        For each fold how training went and, over its images, how often the student says what the teacher says, and how
+        often it is right.
     """
     teacher_labels = teacher_logits[0, data.among].argmax(axis=1)
     seed = student.seeds[0]
@@ -44,7 +50,9 @@ def cross_validate(
     for number, (rest, fold) in enumerate(splits, start=1):
         print(f"fold {number} of {folds}", flush=True)
         batches = training_batches(data, student.batch_size, seed, data.among[rest], teacher_logits)
-        model, _ = trainer.train(seed, batches, data.validation, on_epoch=lambda *_: None)
+        resume_point = resume_folder and ResumePoint(resume_folder, f"fold_{number}")
+        model, fitted = trainer.train(seed, batches, data.validation, lambda _: None, resume_point)
         held_out = data.among[fold]
         said = predict_logits(model, data.train.images[held_out]).argmax(axis=1)
-        yield float(np.mean(said == teacher_labels[fold])), float(np.mean(said == data.train.labels[held_out]))
+        agreement = float(np.mean(said == teacher_labels[fold]))
+        yield fitted, agreement, float(np.mean(said == data.train.labels[held_out]))

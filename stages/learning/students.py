@@ -15,7 +15,8 @@ from stages.files import write_json
 from stages.learning.batches import Batches
 from stages.learning.models import build_model, load_model, save_model, served_copy
 from stages.learning.prediction import predict_logits
-from stages.learning.training import Fitted, OnEpoch, compile_model, fit
+from stages.learning.resume_point import Epoch, ResumePoint
+from stages.learning.training import Fitted, OnEpoch, assign, compile_model, fit, values
 from stages.params import InputError, Student
 
 
@@ -64,20 +65,25 @@ class StudentTrainer:
         steps = -(-images // student.batch_size)
         compile_model(self._fitted_model, student, steps, label_smoothing if distiller is None else None)
         self._fitted_model.optimizer.build(self._fitted_model.trainable_variables)
-        self._new_optimizer = [variable.numpy() for variable in self._fitted_model.optimizer.variables]
+        self._new_optimizer = values(self._fitted_model.optimizer.variables)
 
-    def train(self, seed: int, batches: Batches, validation: Split, on_epoch: OnEpoch) -> tuple[keras.Model, Fitted]:
+    def train(
+        self, seed: int, batches: Batches, validation: Split, on_epoch: OnEpoch, resume_point: ResumePoint | None
+    ) -> tuple[keras.Model, Fitted]:
         """A fresh student, trained: as it is to be saved, and how its training went."""
         fresh = build_model(**self._build, seed=seed, precision=self._student.precision)
-        _assign(self._carrier.variables, [variable.numpy() for variable in fresh.variables])
-        _assign(self._fitted_model.optimizer.variables, self._new_optimizer)
-        fitted = fit(self._fitted_model, batches, validation.images, validation.labels, self._student.epochs, on_epoch)
+        assign(self._carrier.variables, values(fresh.variables))
+        assign(self._fitted_model.optimizer.variables, self._new_optimizer)
+        fitted = fit(
+            self._fitted_model,
+            batches,
+            validation.images,
+            validation.labels,
+            self._student.epochs,
+            on_epoch,
+            resume_point,
+        )
         return served_copy(self._carrier, **self._build, seed=seed), fitted
-
-
-def _assign(variables: Sequence, values: Sequence[np.ndarray]) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
 
 
 def train_students(
@@ -85,20 +91,22 @@ def train_students(
     student: Student,
     classes: int,
     data: TrainingSet,
-    on_epoch: Callable[[int, int, dict[str, float], np.ndarray], None],
+    on_epoch: Callable[[int, Epoch], None],
     *,
+    resume_folder: Path | None = None,
     distiller: Callable[[keras.Model], keras.Model] | None = None,
     teacher_logits: np.ndarray | None = None,
     label_smoothing: float = 0.0,
 ) -> list[TrainedStudent]:
-    """Train one student a seed and save each as `folder/seed_<seed>.keras`.
+    """Train one student a seed and, when all are trained, save each as `folder/seed_<seed>.keras`.
 
     Args:
         folder: where the students go.
         student: the budget.
         classes: number of classes.
         data: images and labels to learn from, and those on which the best epoch is chosen.
-        on_epoch: called with the seed, the epoch from 1, its metrics and the validation logits (n, classes).
+        on_epoch: called with the seed and each epoch, `training.fit`.
+        resume_folder: where their resume points are; None for none.
         distiller: wraps a student into the model that is fitted; none trains from scratch.
         teacher_logits: (views, n, classes), those of view v of training image i at [v, i], for a distiller.
         label_smoothing: of students from scratch.
@@ -111,15 +119,17 @@ def train_students(
         distiller=distiller,
         label_smoothing=label_smoothing,
     )
-    trained = []
+    trained, models = [], []
     for number, seed in enumerate(student.seeds, start=1):
         print(f"student {number} of {len(student.seeds)}, seed {seed}", flush=True)
         batches = training_batches(data, student.batch_size, seed, data.among, teacher_logits)
-        served, fitted = trainer.train(seed, batches, data.validation, partial(on_epoch, seed))
-        path = folder / f"seed_{seed}.keras"
-        save_model(served, path)
+        resume_point = resume_folder and ResumePoint(resume_folder, f"seed_{seed}")
+        served, fitted = trainer.train(seed, batches, data.validation, partial(on_epoch, seed), resume_point)
         logits = predict_logits(served, data.validation.images)
-        trained.append(TrainedStudent(seed, fitted, logits, served.count_params(), path))
+        trained.append(TrainedStudent(seed, fitted, logits, served.count_params(), folder / f"seed_{seed}.keras"))
+        models.append(served)
+    for student, served in zip(trained, models, strict=True):
+        save_model(served, student.path)
     return trained
 
 

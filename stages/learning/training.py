@@ -1,8 +1,9 @@
-"""Training: compile, fit, validate after every epoch, keep the best."""
+"""Training: compile, fit, validate after every epoch, keep the best, go on where it was stopped."""
 
 import math
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,12 +15,13 @@ from stages.learning.batches import Batches
 from stages.learning.losses import hard_loss
 from stages.learning.models import xla
 from stages.learning.prediction import predict_logits
+from stages.learning.resume_point import Epoch, ResumePoint, State
 from stages.params import InputError, Training
 
 STEPS_PER_EXECUTION = 64  # steps that TensorFlow runs before it returns to Python
 WARM_UP = 0.1  # part of the steps in which the cosine schedule rises
 
-OnEpoch = Callable[[int, dict[str, float], np.ndarray], None]
+OnEpoch = Callable[[Epoch], None]
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,11 @@ class Fitted:
     """What training gave.
 
     Attributes:
-        epochs: one dictionary an epoch: loss, accuracy, val_loss, val_accuracy and what the model logs besides.
-        best_epoch: the epoch, from 1, whose weights the model has now.
+        epochs: all of them, in order.
+        best_epoch: the number of the one whose weights the model has now.
     """
 
-    epochs: list[dict[str, float]]
+    epochs: list[Epoch]
     best_epoch: int
 
 
@@ -75,6 +77,7 @@ def fit(
     validation_labels: np.ndarray,
     epochs: int,
     on_epoch: OnEpoch,
+    resume_point: ResumePoint | None = None,
 ) -> Fitted:
     """Train a compiled model; it ends with the weights of the epoch that was most accurate on validation.
 
@@ -84,31 +87,66 @@ def fit(
         validation_images: uint8, (n, height, width, channels).
         validation_labels: int, (n,).
         epochs: passes over the training images.
-        on_epoch: called after each epoch with its number from 1, its metrics, and the validation logits (n, classes).
+        on_epoch: called after each epoch, and again with those that an earlier process finished.
+        resume_point: what is written after each epoch; where it holds epochs already, training goes on after them.
 
     Raises:
         InputError: when the loss is no longer finite.
     """
-    best = keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=epochs, restore_best_weights=True)
-    history = model.fit(
-        batches,
-        epochs=epochs,
-        shuffle=False,  # `batches` shuffles by itself
-        verbose=1 if sys.stdout.isatty() else 2,
-        callbacks=[_Validation(validation_images, validation_labels, on_epoch), best],
-    )
-    epoch_metrics = [
-        dict(zip(history.history, values, strict=True)) for values in zip(*history.history.values(), strict=True)
-    ]
-    return Fitted(epoch_metrics, best.best_epoch + 1)
+    model.optimizer.build(model.trainable_variables)
+    after_epoch = _AfterEpoch(model, validation_images, validation_labels, on_epoch, resume_point)
+    done = after_epoch.resume()
+    batches.continue_after(done)
+    if done < epochs:
+        model.fit(
+            batches,
+            initial_epoch=done,
+            epochs=epochs,
+            shuffle=False,  # `batches` shuffles by itself
+            verbose=1 if sys.stdout.isatty() else 2,
+            callbacks=[after_epoch],
+        )
+    model.set_weights(after_epoch.best)
+    return Fitted(after_epoch.epochs, after_epoch.best_epoch)
 
 
-class _Validation(keras.callbacks.Callback):
-    """One forward pass over the validation images gives loss, accuracy and the logits that `on_epoch` gets."""
+class _AfterEpoch(keras.callbacks.Callback):
+    """Validates, keeps the best weights, writes the resume point, and then tells `on_epoch`, in this order.
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, on_epoch: OnEpoch):
+    One forward pass over the validation images gives loss, accuracy and predictions.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        images: np.ndarray,
+        labels: np.ndarray,
+        on_epoch: OnEpoch,
+        resume_point: ResumePoint | None,
+    ):
         super().__init__()
-        self._images, self._labels, self._on_epoch = images, labels, on_epoch
+        self._fitted, self._images, self._labels = model, images, labels
+        self._on_epoch, self._resume_point = on_epoch, resume_point
+        self.epochs: list[Epoch] = []
+        self.best: list[np.ndarray] = []
+
+    @property
+    def best_epoch(self) -> int:
+        """The first of those with the highest accuracy."""
+        return max(self.epochs, key=lambda epoch: epoch.metrics["val_accuracy"]).number
+
+    def resume(self) -> int:
+        """Take over what the resume point holds: the number of epochs that are done."""
+        state = self._resume_point.load() if self._resume_point else None
+        if state is None:
+            return 0
+        assign(self._fitted.variables, state.variables)
+        assign(self._fitted.optimizer.variables, state.optimizer)
+        self.epochs, self.best = state.epochs, state.best
+        print(f"going on after epoch {len(state.epochs)}, where this training was stopped", flush=True)
+        for epoch in state.epochs:
+            self._on_epoch(epoch)
+        return len(state.epochs)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if not math.isfinite(logs["loss"]):
@@ -116,17 +154,46 @@ class _Validation(keras.callbacks.Callback):
                 f"training diverged: the loss is {logs['loss']} in epoch {epoch + 1}; "
                 "lower learning_rate, or train with precision: float32"
             )
-        logits = predict_logits(self.model, self._images)
+        logits = predict_logits(self._fitted, self._images)
+        predictions = _classes(logits)
         logs["val_loss"] = float(hard_loss(self._labels, logits))
-        logs["val_accuracy"] = float(np.mean(np.argmax(logits, axis=-1) == self._labels))
-        self._on_epoch(epoch + 1, {name: float(value) for name, value in logs.items()}, logits)
+        logs["val_accuracy"] = float(np.mean(predictions == self._labels))
+        metrics = {name: float(value) for name, value in logs.items()}
+        ended = Epoch(epoch + 1, metrics, predictions, _now())
+        self.epochs.append(ended)
+        if self.best_epoch == ended.number:
+            self.best = self._fitted.get_weights()
+        if self._resume_point:
+            self._resume_point.save(
+                State(self.epochs, values(self._fitted.variables), values(self._fitted.optimizer.variables), self.best)
+            )
+        self._on_epoch(ended)
 
 
-def assess(model: keras.Model, train: Split, validation: Split) -> Fitted:
-    """What `fit` would say of a model that comes trained: one row of metrics."""
-    metrics = {}
+def values(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
+    """The values of variables, copied."""
+    return [variable.numpy() for variable in variables]
+
+
+def assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:
+    """Give variables the values that `values` took from them, or from others like them."""
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def assess(model: keras.Model, train: Split, validation: Split) -> tuple[Fitted, np.ndarray]:
+    """What `fit` would say of a model that comes trained: one epoch; and its logits (n, classes) on validation."""
+    metrics, logits = {}, np.empty(0)
     for prefix, split in (("", train), ("val_", validation)):
         logits, labels = predict_logits(model, split.images), np.asarray(split.labels)
         metrics[f"{prefix}accuracy"] = float(np.mean(logits.argmax(axis=1) == labels))
         metrics[f"{prefix}loss"] = float(hard_loss(labels, logits))
-    return Fitted([metrics], best_epoch=1)
+    return Fitted([Epoch(1, metrics, _classes(logits), _now())], best_epoch=1), logits
+
+
+def _classes(logits: np.ndarray) -> np.ndarray:
+    return logits.argmax(axis=1).astype(np.uint16)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

@@ -26,6 +26,7 @@ def save_transfer(logits: np.ndarray, teacher_digest: str, images_digest: str, o
         FOLDER / "transfer.json",
         {
             "shape": list(logits.shape),
+            "logits_sha256": hashlib.sha256(logits).hexdigest(),
             "teacher_sha256": teacher_digest,
             "images_sha256": images_digest,
             "views_sha256": _digest(offsets),

@@ -55,6 +55,8 @@ def quality_metrics(
 ) -> dict:
     """What stands in `metrics/quality.json`: means over the models of a kind.
 
+    `models_of_one_class` counts those that say the same class of every image: they learned nothing.
+
     Args:
         labels: int, (n,).
         logits: by kind, (models, n, classes).
@@ -68,6 +70,7 @@ def quality_metrics(
         quality[kind] = {
             "negative_log_likelihood": float(np.mean([negative_log_likelihood(labels, one) for one in models])),
             "calibration_error": float(np.mean([expected_calibration_error(labels, one, bins) for one in models])),
+            "models_of_one_class": int((models.argmax(axis=2) == models[:, :1].argmax(axis=2)).all(axis=1).sum()),
         }
         history = curves[kind]
         best = int(np.argmax(history["val_accuracy"]))

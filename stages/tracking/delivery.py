@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from typing import Any
 import filelock
 
 from stages.files import write_json
-from stages.tracking.journal import outbox, repository
+from stages.resumption import repository
+from stages.tracking.journal import outbox
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # MLflow's own values block for minutes
@@ -45,15 +47,25 @@ class Delivery:
     def __init__(self, folder: Path):
         self.folder = folder
         self._state_path = folder / "delivered.json"
-        self._state = {"lines": 0, "run_id": None, "experiment_id": None}
+        self._state = {"lines": 0, "run_id": None, "experiment_id": None, "continues": False}
         if self._state_path.is_file():
             self._state = json.loads(self._state_path.read_text(encoding="utf-8"))
         self._client = None
+        self._former_images: set[str] | None = None
 
     def pending(self) -> list[dict]:
         """Events not yet delivered. A last line without its end was being written when its process died."""
         text = (self.folder / "journal.jsonl").read_text(encoding="utf-8")
-        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()[self._state["lines"] :]]
+        return [json.loads(line) for line in text.split("\n")[self._state["lines"] : -1]]
+
+    def waits_for(self) -> Path | None:
+        """The journal, not yet delivered, of a process that was stopped and whose run this one goes on with."""
+        record = _first(self.folder).get("record")
+        waiting = sorted(path.parent for path in self.folder.parent.glob("*/journal.jsonl"))
+        for earlier in waiting[: waiting.index(self.folder)]:
+            if record and _first(earlier).get("record") == record:
+                return earlier
+        return None
 
     def deliver(self) -> bool:
         """Deliver what is pending.
@@ -78,25 +90,27 @@ class Delivery:
             return True
 
     def abandon(self) -> None:
-        """The stage died without a word: its run ends as killed."""
-        self._end({"status": "KILLED", "time": time.time_ns() // 1_000_000})
+        """The stage died without a word: its run, if it came so far as to have one, ends as killed."""
+        if self._state["run_id"]:
+            self._end({"status": "KILLED", "time": time.time_ns() // 1_000_000})
 
     # What follows delivers one kind of event each; an event's kind is the name of its method.
 
     def _start(self, event: dict) -> None:
         self._state["experiment_id"] = self._experiment(event["experiment"], event["tracking_uri"])
         found = self._mlflow().search_runs(
-            [self._state["experiment_id"]], f"tags.`{JOURNAL_TAG}` = '{self.folder.name}'", max_results=1
+            [self._state["experiment_id"]], f"tags.`{JOURNAL_TAG}` = '{event['record']}'", max_results=1
         )
         if found:
-            self._state["run_id"] = found[0].info.run_id
+            self._state |= {"run_id": found[0].info.run_id, "continues": event["record"] != self.folder.name}
+            self._mlflow().update_run(self._state["run_id"], "RUNNING")
             return
         run = self._mlflow().create_run(
             self._state["experiment_id"],
             start_time=event["time"],
             run_name=event["run_name"],
             tags={key: value for key, value in event["tags"].items() if value}
-            | {JOURNAL_TAG: self.folder.name, "mlflow.source.git.commit": _commit()},
+            | {JOURNAL_TAG: event["record"], "mlflow.source.git.commit": _commit()},
         )
         self._state["run_id"] = run.info.run_id
 
@@ -130,27 +144,49 @@ class Delivery:
 
     def _figure(self, event: dict) -> None:
         import numpy as np
-        from PIL import Image
 
         from stages.reporting import figures
 
+        name = event["name"] if event["step"] is None else self._name_in_series(event)
+        if event["step"] is not None and f"images/{name}.png" in self._images():
+            return
         with np.load(self.folder / event["arrays"], allow_pickle=False) as arrays:
             figure = getattr(figures, event["figure"])(**arrays, **event["data"])
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"{event['name']}.png"
+            path = Path(folder) / f"{name}.png"
             figures.save_figure(figure, path)
             if event["step"] is None:
                 self._mlflow().log_artifact(self._state["run_id"], str(path), "figures")
-                return
-            with Image.open(path) as image:
-                self._mlflow().log_image(
-                    self._state["run_id"],
-                    image.convert("RGB"),
-                    key=event["name"],
-                    step=event["step"],
-                    timestamp=event["time"],
-                    synchronous=True,
-                )
+            else:
+                self._log_image(path)
+
+    def _name_in_series(self, event: dict) -> str:
+        """The name that `MlflowClient.log_image` gives a picture of a series, less its random part.
+
+        The same picture always gets the same name, and so arrives once.
+        """
+        where = f"{event['name']}+step+{event['step']}+timestamp+{event['time']}"
+        return f"{where}+{uuid.uuid5(uuid.NAMESPACE_URL, self._state['run_id'] + where)}"
+
+    def _images(self) -> set[str]:
+        """Pictures of series that the run had when this process came to it."""
+        if self._former_images is None:
+            former = self._mlflow().list_artifacts(self._state["run_id"], "images") if self._state["continues"] else []
+            self._former_images = {image.path for image in former}
+        return self._former_images
+
+    def _log_image(self, path: Path) -> None:
+        """What `MlflowClient.log_image` does, under the file's own name: the picture, and a small one before it."""
+        from mlflow.tracking.multimedia import compress_image_size
+        from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
+        from PIL import Image
+
+        small = path.with_name(f"{path.stem}+compressed.webp")
+        with Image.open(path) as image:
+            compress_image_size(image.convert("RGB")).save(small)
+        self._mlflow().log_artifact(self._state["run_id"], str(small), "images")
+        self._mlflow().log_artifact(self._state["run_id"], str(path), "images")
+        self._mlflow().set_tag(self._state["run_id"], MLFLOW_LOGGED_IMAGES, True)
 
     def _dataset(self, event: dict) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -232,8 +268,7 @@ class Delivery:
         return self._client
 
     def _uri(self) -> str:
-        with open(self.folder / "journal.jsonl", encoding="utf-8") as journal:
-            return json.loads(journal.readline())["tracking_uri"] or f"sqlite:///{repository()}/mlflow.db"
+        return _first(self.folder)["tracking_uri"] or f"sqlite:///{repository()}/mlflow.db"
 
     def _experiment(self, name: str, tracking_uri: str) -> str:
         """The experiment's id. Making the local database and the experiment is no matter for two processes at once."""
@@ -289,18 +324,34 @@ def _tensor(dtype: str, shape: list[int]) -> dict[str, Any]:
     return {"type": "tensor", "tensor-spec": {"dtype": dtype, "shape": shape}}
 
 
-def follow(folder: Path) -> bool:
+def _first(folder: Path) -> dict:
+    """A journal's first event, its start; empty where its process died while writing it."""
+    with open(folder / "journal.jsonl", encoding="utf-8") as journal:
+        line = journal.readline()
+    return json.loads(line) if line.endswith("\n") else {}
+
+
+def follow(folder: Path, catch_up: bool = False) -> bool:
     """Deliver a journal while its stage writes it, until its end.
+
+    Args:
+        folder: the journal's.
+        catch_up: whether to deliver first, now and after every failure, what an outage left behind.
 
     Returns:
         Whether all of it arrived. While the server fails, it is asked again every few seconds as long as the stage
         runs, and once more after its end.
     """
-    delivery, failed_at = Delivery(folder), None
+    delivery, in_order, failed_at = Delivery(folder), False, None
     while True:
         owner_lives = delivery.owner_lives()  # before looking: what it wrote before it died is then seen
         if failed_at is None or not owner_lives or time.monotonic() - failed_at > RETRY_SECONDS:
             try:
+                if catch_up and not in_order:
+                    deliver_waiting(before=folder.name)
+                if not in_order and (earlier := delivery.waits_for()):
+                    raise RuntimeError(f"the beginning of the same run waits in {earlier}")
+                in_order = True
                 if delivery.deliver():
                     break
                 failed_at = None
@@ -311,7 +362,7 @@ def follow(folder: Path) -> bool:
                 print(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}", flush=True)
                 if not owner_lives:
                     return False
-                failed_at = time.monotonic()
+                in_order, failed_at = False, time.monotonic()
         time.sleep(POLL_SECONDS)
     shutil.rmtree(folder)
     return True
@@ -321,14 +372,15 @@ def deliver_waiting(before: str | None = None) -> int:
     """Deliver the journals of stages that are no longer running, the oldest first.
 
     Args:
-        before: only journals older than the one of this name.
+        before: only journals older than the one of this name, and none after one that could not be delivered: while a
+            server is down, a stage does not ask it once for each of them.
 
     Returns:
         How many are left because they could not be delivered.
     """
     left = 0
     for folder in sorted(path.parent for path in outbox().glob("*/journal.jsonl")):
-        if before is not None and folder.name >= before:
+        if before is not None and (folder.name >= before or left):
             break
         try:
             with filelock.FileLock(folder / "delivery.lock").acquire(blocking=False):
@@ -353,9 +405,8 @@ def main(arguments: list[str]) -> int:
     from stages.reporting import figures  # noqa: F401
 
     folder = Path(arguments[0])
-    deliver_waiting(before=folder.name)  # first what came first
     with filelock.FileLock(folder / "delivery.lock"):
-        return int(not follow(folder))
+        return int(not follow(folder, catch_up=True))
 
 
 if __name__ == "__main__":

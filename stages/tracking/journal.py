@@ -21,12 +21,11 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-DELIVERY_SECONDS = 120  # how long a finished stage waits for what it recorded to arrive
+from stages.files import written_whole
+from stages.resumption import repository
 
-
-def repository() -> Path:
-    """The folder for what outlives a run. A queued experiment works in a temporary clone; DVC_ROOT is its parent."""
-    return Path(os.environ.get("DVC_ROOT") or Path.cwd())
+PATIENCE_SECONDS = 30  # how long a finished stage waits for delivery while nothing arrives
+HURRY_SECONDS = 8  # the same of one that was stopped or failed
 
 
 def outbox() -> Path:
@@ -41,10 +40,21 @@ class Journal:
         stage: the stage's name.
         experiment_parameters: all parameters, flat, `{"distill.temperature": 4.0}`.
         sections: the sections of `params.yaml` that the stage's result depends on; their parameters become the run's.
+        resume_folder: what the stage left when it was stopped, if it was; the same MLflow run then goes on.
+
+    Attributes:
+        resume_folder: the same.
     """
 
-    def __init__(self, stage: str, experiment_parameters: Mapping[str, Any], sections: Sequence[str]):
+    def __init__(
+        self,
+        stage: str,
+        experiment_parameters: Mapping[str, Any],
+        sections: Sequence[str],
+        resume_folder: Path | None = None,
+    ):
         self._stage = stage
+        self.resume_folder = resume_folder
         self._folder = outbox() / f"{time.time_ns()}-{uuid.uuid4().hex[:8]}"
         (self._folder / "files").mkdir(parents=True)
         self._owner = FileLock(self._folder / "owner.lock")  # freed by the system however the process ends
@@ -55,6 +65,7 @@ class Journal:
         self._write(
             "start",
             stage=stage,
+            record=self._record_name(),
             run_name=f"{experiment or 'workspace'}/{stage}",
             experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME") or "distillery",
             tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or "",
@@ -79,9 +90,25 @@ class Journal:
         )
         log.close()
 
-    def metrics(self, values: Mapping[str, Any], step: int = 0) -> None:
-        """Log metrics; those of a nested dictionary get the names that DVC gives them, `gain.points`."""
-        self._write("metrics", values=dict(_flat(values)), step=step)
+    def _record_name(self) -> str:
+        """The name by which delivery finds the MLflow run: that of the journal with which the run began."""
+        if self.resume_folder is None:
+            return self._folder.name
+        began = self.resume_folder / "record"
+        if not began.is_file():
+            with written_whole(began) as temporary:
+                temporary.write_text(self._folder.name, encoding="utf-8")
+        return began.read_text(encoding="utf-8")
+
+    def metrics(self, values: Mapping[str, Any], step: int = 0, time: int | None = None) -> None:
+        """Log metrics; those of a nested dictionary get the names that DVC gives them, `gain.points`.
+
+        Args:
+            values: by name.
+            step: the epoch.
+            time: milliseconds since 1970; now, when left out. The same metric of the same step and time is logged once.
+        """
+        self._write("metrics", values=dict(flat(values)), step=step, **_at(time))
 
     def tags(self, values: Mapping[str, str]) -> None:
         self._write("tags", values=dict(values))
@@ -94,20 +121,21 @@ class Journal:
         """Attach a JSON artifact."""
         self._write("json", name=name, tree=tree)
 
-    def figure(self, kind: str, name: str, step: int | None = None, **data: Any) -> None:
+    def figure(self, kind: str, name: str, step: int | None = None, time: int | None = None, **data: Any) -> None:
         """Attach a picture that delivery draws, so that no stage waits for matplotlib.
 
         Args:
             kind: a function of `stages.reporting.figures`.
             name: artifact name without ending; with a step, the name of the image series.
             step: the epoch, for a picture that is one of a series.
+            time: when the epoch ended, as for `metrics`.
             data: the function's arguments: arrays, or what JSON holds.
         """
         arrays = {key: value for key, value in data.items() if isinstance(value, np.ndarray)}
         rest = {key: value for key, value in data.items() if key not in arrays}
         file = self._new_file(".npz")
         np.savez(self._folder / file, **arrays)
-        self._write("figure", figure=kind, name=name, step=step, arrays=file, data=rest)
+        self._write("figure", figure=kind, name=name, step=step, arrays=file, data=rest, **_at(time))
 
     def dataset(self, description: Mapping[str, Any], context: str) -> None:
         """Link the data set, named by its digests, to the run."""
@@ -141,17 +169,28 @@ class Journal:
         self._write("end", status=status)
         self._journal.close()
         self._owner.release()
-        try:
-            delivered = self._delivery.wait(DELIVERY_SECONDS if kind is None else DELIVERY_SECONDS / 8) == 0
-            why = "" if delivered else _last_line(self._folder / "delivery.log")
-        except subprocess.TimeoutExpired:
-            delivered, why = False, "it goes on in the background"
+        delivered = self._wait_for_delivery(PATIENCE_SECONDS if kind is None else HURRY_SECONDS)
         if not delivered:
+            why = (
+                "delivery goes on in the background" if delivered is None else _last_line(self._folder / "delivery.log")
+            )
             print(
                 f"warning: {self._stage}: its record is kept in {self._folder} and not yet in MLflow ({why}); "
                 "the next stage delivers it, or `python -m stages.tracking.delivery`",
                 file=sys.stderr,
             )
+
+    def _wait_for_delivery(self, patience: float) -> bool | None:
+        """Whether all arrived; None where delivery goes on but made no progress for so many seconds."""
+        progress = self._folder / "delivered.json"
+        waited_since, last = time.monotonic(), None
+        while time.monotonic() - waited_since < patience:
+            try:
+                return self._delivery.wait(0.5) == 0
+            except subprocess.TimeoutExpired:
+                if (now := _modified(progress)) != last:
+                    waited_since, last = time.monotonic(), now
+        return None
 
     def _write(self, kind: str, **event: Any) -> None:
         event = {"kind": kind, "time": time.time_ns() // 1_000_000, **event}
@@ -168,12 +207,24 @@ class Journal:
         return f"files/{self._files:04d}{suffix}"
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+def _at(time: int | None) -> dict[str, int]:
+    return {} if time is None else {"time": time}
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """The leaves of a nested dictionary, `("gain.points", 0.3)`: the names that DVC gives them."""
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
+
+
+def _modified(path: Path) -> int | None:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
 
 
 def _last_line(path: Path) -> str:

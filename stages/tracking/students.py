@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from stages.files import write_json
+from stages.learning.resume_point import Epoch
 from stages.learning.students import TrainedStudent, save_choice
+from stages.learning.training import Fitted
 from stages.params import Student
 from stages.reporting.classification import negative_log_likelihood, spread
 from stages.reporting.tables import write_records
@@ -32,17 +34,23 @@ class StudentsRecord:
         self._metrics: dict[int, list[Mapping[str, float]]] = defaultdict(list)
         self._confusions: dict[int, np.ndarray] = defaultdict(int)
 
-    def on_epoch(self, seed: int, epoch: int, metrics: Mapping[str, float], logits: np.ndarray) -> None:
-        self._run.metrics({f"seed_{seed}/{name}": value for name, value in metrics.items()}, step=epoch)
-        self._metrics[epoch].append(metrics)
-        self._confusions[epoch] = self._confusions[epoch] + confusion_of(self._labels, logits)
-        if len(self._metrics[epoch]) == len(self._student.seeds):
-            self._run.metrics(_mean(self._metrics[epoch]), step=epoch)
-            record_series(self._run, epoch, self._confusions[epoch], self._about["classes"])
+    def on_epoch(self, seed: int, epoch: Epoch) -> None:
+        number, so_far = epoch.number, self._metrics[epoch.number]
+        named = {f"seed_{seed}/{name}": value for name, value in epoch.metrics.items()}
+        self._run.metrics(named, step=number, time=epoch.ended)
+        so_far.append(epoch.metrics)
+        self._confusions[number] = self._confusions[number] + confusion_of(self._labels, epoch.predictions, self._about)
+        if len(so_far) == len(self._student.seeds):
+            self._run.metrics(_mean(so_far), step=number, time=epoch.ended)
+            record_series(self._run, epoch, self._confusions[number], self._about["classes"])
 
-    def on_fold(self, agreement: float, accuracy: float) -> None:
+    def on_fold(self, fitted: Fitted, agreement: float, accuracy: float) -> None:
         self._folds.append((agreement, accuracy))
-        self._run.metrics({"fold/agreement_with_teacher": agreement, "fold/accuracy": accuracy}, step=len(self._folds))
+        self._run.metrics(
+            {"fold/agreement_with_teacher": agreement, "fold/accuracy": accuracy},
+            step=len(self._folds),
+            time=fitted.epochs[-1].ended,
+        )
 
     def finish(self, students: Sequence[TrainedStudent], folder: Path, teacher_digest: str | None = None) -> None:
         """Choose the student to ship, write `metrics/<stage>.json` and the curves, and attach the chosen model.
@@ -52,7 +60,9 @@ class StudentsRecord:
             folder: where they are.
             teacher_digest: SHA-256 of the file of the teacher that they learned from.
         """
-        confusions = [confusion_of(self._labels, student.validation_logits) for student in students]
+        confusions = [
+            confusion_of(self._labels, student.validation_logits.argmax(axis=1), self._about) for student in students
+        ]
         accuracies = [float(np.trace(confusion) / confusion.sum()) for confusion in confusions]
         losses = [negative_log_likelihood(self._labels, student.validation_logits) for student in students]
         chosen = save_choice(
@@ -76,7 +86,10 @@ class StudentsRecord:
         write_json(f"metrics/{self._stage}.json", metrics)
         curves = f"plots/{self._stage}/curves.csv"
         write_records(curves, numbered([_mean(self._metrics[epoch]) for epoch in sorted(self._metrics)]))
-        self._run.metrics({"best": metrics, "parameters": students[0].parameters, "chosen_seed": chosen})
+        self._run.metrics(
+            {"best": metrics, "parameters": students[0].parameters, "chosen_seed": chosen},
+            time=students[-1].fitted.epochs[-1].ended,
+        )
         model = next(student.path for student in students if student.seed == chosen)
         record_result(self._run, "student", sum(confusions), self._about, curves, model)
 

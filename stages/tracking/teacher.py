@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.files import write_json
+from stages.learning.resume_point import Epoch
 from stages.learning.training import Fitted
 from stages.reporting.classification import negative_log_likelihood
 from stages.reporting.tables import write_records
@@ -25,9 +26,10 @@ class TeacherRecord:
     def __init__(self, run: Journal, labels: np.ndarray, about: Mapping):
         self._run, self._labels, self._about = run, labels, about
 
-    def on_epoch(self, epoch: int, metrics: Mapping[str, float], logits: np.ndarray) -> None:
-        self._run.metrics(metrics, step=epoch)
-        record_series(self._run, epoch, confusion_of(self._labels, logits), self._about["classes"])
+    def on_epoch(self, epoch: Epoch) -> None:
+        self._run.metrics(epoch.metrics, step=epoch.number, time=epoch.ended)
+        confusion = confusion_of(self._labels, epoch.predictions, self._about)
+        record_series(self._run, epoch, confusion, self._about["classes"])
 
     def finish(self, fitted: Fitted, logits: np.ndarray, parameters: int, model: Path) -> None:
         """Write `metrics/train_teacher.json` and the curves, and attach the model.
@@ -38,13 +40,13 @@ class TeacherRecord:
             parameters: the model's.
             model: its file.
         """
-        confusion = confusion_of(self._labels, logits)
+        confusion = confusion_of(self._labels, logits.argmax(axis=1), self._about)
         metrics = {
             "val_accuracy": float(np.trace(confusion) / confusion.sum()),
             "val_loss": negative_log_likelihood(self._labels, logits),
             "best_epoch": fitted.best_epoch,
         }
         write_json("metrics/train_teacher.json", metrics)
-        write_records("plots/train_teacher/curves.csv", numbered(fitted.epochs))
-        self._run.metrics({"best": metrics, "parameters": parameters})
+        write_records("plots/train_teacher/curves.csv", numbered([epoch.metrics for epoch in fitted.epochs]))
+        self._run.metrics({"best": metrics, "parameters": parameters}, time=fitted.epochs[-1].ended)
         record_result(self._run, "teacher", confusion, self._about, "plots/train_teacher/curves.csv", model)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.files import file_digest
+from stages.learning.resume_point import Epoch
 from stages.reporting.classification import confusion_matrix, named, per_class_accuracy
 from stages.tracking.journal import Journal
 
@@ -13,9 +14,9 @@ from stages.tracking.journal import Journal
 SERIES_CLASSES = 100
 
 
-def confusion_of(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
-    """The confusion matrix (classes, classes) of logits (n, classes)."""
-    return confusion_matrix(labels, logits.argmax(axis=1), logits.shape[1])
+def confusion_of(labels: np.ndarray, predictions: np.ndarray, about: Mapping) -> np.ndarray:
+    """The confusion matrix (classes, classes) of predicted classes (n,); `about` is what `dataset.json` says."""
+    return confusion_matrix(labels, predictions, len(about["classes"]))
 
 
 def numbered(epochs: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
@@ -23,16 +24,17 @@ def numbered(epochs: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
     return [{"epoch": number, **metrics} for number, metrics in enumerate(epochs, start=1)]
 
 
-def record_series(run: Journal, epoch: int, confusion: np.ndarray, classes: Sequence[str]) -> None:
+def record_series(run: Journal, epoch: Epoch, confusion: np.ndarray, classes: Sequence[str]) -> None:
     """Add the confusion matrix (classes, classes) of an epoch to the run's series of pictures."""
     if len(classes) <= SERIES_CLASSES:
         run.figure(
             "confusion_matrix",
             "confusion_over_epochs",
-            step=epoch,
+            step=epoch.number,
+            time=epoch.ended,
             confusion=confusion,
             classes=list(classes),
-            title=f"Validation, epoch {epoch}",
+            title=f"Validation, epoch {epoch.number}",
         )
 
 

@@ -1,0 +1,110 @@
+"""Resume points: after each epoch, everything on which the next ones depend, so that a stopped training goes on."""
+
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from stages.files import written_whole
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A finished epoch.
+
+    Attributes:
+        number: from 1.
+        metrics: loss, accuracy, val_loss, val_accuracy and what the model logs besides.
+        predictions: the classes that the model says of the validation images, uint16, (n,).
+        ended: milliseconds since 1970. What is recorded of an epoch bears this time, and so is recorded once, however
+            often a stopped training repeats it.
+    """
+
+    number: int
+    metrics: dict[str, float]
+    predictions: np.ndarray
+    ended: int
+
+
+@dataclass(frozen=True)
+class State:
+    """What training goes on from.
+
+    Attributes:
+        epochs: those finished.
+        variables: of the fitted model: weights, moving averages and the states of its random generators.
+        optimizer: variables of the optimizer, its step among them, from which the learning rate follows.
+        best: weights of the epoch that was most accurate on validation.
+    """
+
+    epochs: list[Epoch]
+    variables: list[np.ndarray]
+    optimizer: list[np.ndarray]
+    best: list[np.ndarray]
+
+
+class ResumePoint:
+    """The resume point of one training, in two kinds of file: one an epoch, and the newest state.
+
+    Shuffling and augmentation are functions of seed and epoch (`Batches`) and need no state.
+
+    Args:
+        folder: where the files go; a stage that trains several models keeps all their resume points in one folder.
+        name: of the training.
+    """
+
+    def __init__(self, folder: Path, name: str):
+        self._folder, self._name = folder, name
+
+    def save(self, state: State) -> None:
+        """Write the last epoch of `state` and then, replacing the former, the state.
+
+        A process that is killed on the way leaves the former state, and an epoch that is not counted.
+        """
+        newest = state.epochs[-1]
+        with written_whole(self._epoch_file(newest.number)) as temporary:
+            about = {key: value for key, value in asdict(newest).items() if key != "predictions"}
+            np.savez(temporary, about=json.dumps(about), predictions=newest.predictions)
+        with written_whole(self._state_file()) as temporary:
+            np.savez(
+                temporary,
+                epochs=len(state.epochs),
+                **_numbered("variables", state.variables),
+                **_numbered("optimizer", state.optimizer),
+                **_numbered("best", state.best),
+            )
+
+    def load(self) -> State | None:
+        """What `save` wrote last; None where there is nothing, or nothing that can be read."""
+        if not self._state_file().is_file():
+            return None
+        try:
+            with np.load(self._state_file(), allow_pickle=False) as state:
+                epochs = [self._load_epoch(number) for number in range(1, int(state["epochs"]) + 1)]
+                return State(epochs, *(_listed(group, state) for group in ("variables", "optimizer", "best")))
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            print(
+                f"warning: {self._state_file()} is damaged ({error}); training starts from the first epoch", flush=True
+            )
+            return None
+
+    def _load_epoch(self, number: int) -> Epoch:
+        with np.load(self._epoch_file(number), allow_pickle=False) as epoch:
+            return Epoch(**json.loads(str(epoch["about"])), predictions=epoch["predictions"])
+
+    def _state_file(self) -> Path:
+        return self._folder / f"{self._name}.npz"
+
+    def _epoch_file(self, number: int) -> Path:
+        return self._folder / f"{self._name}.epoch_{number:05d}.npz"
+
+
+def _numbered(group: str, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"{group}.{number}": array for number, array in enumerate(arrays)}
+
+
+def _listed(group: str, arrays: np.lib.npyio.NpzFile) -> list[np.ndarray]:
+    return [arrays[f"{group}.{number}"] for number in range(sum(key.startswith(f"{group}.") for key in arrays.files))]

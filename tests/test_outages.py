@@ -1,0 +1,289 @@
+"""A real MLflow server that is slow, fails, is killed, comes back: training goes on, and every record arrives once.
+
+With POSTGRESQL=1 in the environment the server's database is a real PostgreSQL (`pip install -r
+requirements-postgresql.txt`), else SQLite.
+"""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import mlflow
+import pytest
+from conftest import environment
+
+ROOT = Path(__file__).resolve().parent.parent
+EPOCHS = 6
+STAGE = """
+import sys, time
+import numpy as np
+from stages.tracking.journal import Journal
+longest = 0
+with Journal("distill", {"distill.temperature": 4.0}, ["distill"]) as run:
+    for epoch in range(1, 7):
+        time.sleep(0.5)
+        began = time.monotonic()
+        run.metrics({"loss": 1 / epoch}, step=epoch)
+        run.figure(
+            "confusion_matrix", "series", step=epoch, confusion=np.eye(2, dtype=int), classes=["a", "b"], title="t"
+        )
+        longest = max(longest, time.monotonic() - began)
+        print("epoch", epoch, flush=True)
+    run.table("per_class_accuracy.json", {"a": 1.0})
+    ended = time.monotonic()
+print("longest", longest, "waited", time.monotonic() - ended)
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """A real `mlflow server` that keeps artifacts itself, and can be killed and started again."""
+
+    def __init__(self, folder: Path, database: str):
+        self.port, self._folder, self._database, self._process = free_port(), folder, database, None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "mlflow", "server", f"--port={self.port}", "--workers=1"),
+                f"--backend-store-uri={self._database}",
+                f"--artifacts-destination={self._folder / 'artifacts'}",
+            ],
+            cwd=self._folder,
+            env=environment(MLFLOW_DISABLE_TELEMETRY="true"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+                connection.request("GET", "/health")
+                if connection.getresponse().status == 200:
+                    return
+            except OSError:
+                pass
+            assert self._process.poll() is None, "the server ended"
+            assert time.monotonic() < deadline, "the server did not answer"
+            time.sleep(0.3)
+
+    def kill(self) -> None:
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+class Between(ThreadingHTTPServer):
+    """Passes requests on to the server, as `behaviour` says: pass, slow, error, or full (of artifacts)."""
+
+    daemon_threads = True
+
+    def __init__(self, server: Server):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.server, self.behaviour = server, "pass"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def _pass_on(self):
+        behaviour = self.server.behaviour
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if behaviour == "error" or (behaviour == "full" and self.command == "PUT"):
+            answer = json.dumps({"error_code": "INTERNAL_ERROR", "message": "No space left on device"}).encode()
+            self._answer(500, [("Content-Type", "application/json")], answer)
+            return
+        if behaviour == "slow":
+            time.sleep(0.4)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.server.port, timeout=60)
+        try:
+            connection.request(self.command, self.path, body, dict(self.headers.items()))
+            answer = connection.getresponse()
+        except OSError:  # the server is dead, and so is this connection
+            self.close_connection = True
+            return
+        self._answer(answer.status, answer.getheaders(), answer.read())
+
+    def _answer(self, status, headers, body):
+        self.send_response(status)
+        for name, value in headers:
+            if name.lower() not in ("content-length", "transfer-encoding", "connection", "server", "date"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory) -> Iterator[str]:
+    if os.environ.get("POSTGRESQL"):
+        import pgserver
+
+        folder = tmp_path_factory.mktemp("postgresql")
+        with pgserver.get_server(folder, cleanup_mode="stop") as postgresql:
+            yield postgresql.get_uri()
+    else:
+        yield f"sqlite:///{tmp_path_factory.mktemp('sqlite')}/server.db"
+
+
+@pytest.fixture(scope="module")
+def server(database, tmp_path_factory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("server"), database)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def between(server) -> Iterator[Between]:
+    between = Between(server)
+    threading.Thread(target=between.serve_forever, daemon=True).start()
+    yield between
+    between.shutdown()
+
+
+class Project:
+    """An empty repository whose stages record on the server, in an experiment of its own."""
+
+    def __init__(self, folder: Path, between: Between):
+        self.folder, self.experiment, self._uri = folder, folder.name, f"http://127.0.0.1:{between.server_port}"
+        self._environment = environment(
+            DVC_ROOT=str(folder), MLFLOW_TRACKING_URI=self._uri, MLFLOW_EXPERIMENT_NAME=self.experiment
+        )
+
+    def stage(self) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, "-c", STAGE],
+            cwd=ROOT,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def deliver(self) -> str:
+        """By hand, in a terminal that knows no server: it goes to the one for which it was recorded."""
+        answer = subprocess.run(
+            [sys.executable, "-m", "stages.tracking.delivery"],
+            cwd=ROOT,
+            env=environment(DVC_ROOT=str(self.folder)),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return answer.stdout.strip().splitlines()[-1]
+
+    def waiting(self) -> list[Path]:
+        return sorted(path.parent for path in self.folder.glob(".distillery/outbox/*/journal.jsonl"))
+
+    def runs(self) -> list:
+        client = mlflow.MlflowClient(self._uri)
+        experiment = client.get_experiment_by_name(self.experiment)
+        return client.search_runs([experiment.experiment_id], order_by=["attributes.start_time"]) if experiment else []
+
+    def check_all_is_there_once(self, count: int, status: str = "FINISHED", epochs: int = EPOCHS) -> None:
+        client, found = mlflow.MlflowClient(self._uri), self.runs()
+        assert [run.info.status for run in found] == [status] * count
+        for run in found:
+            history = client.get_metric_history(run.info.run_id, "loss")
+            assert [(point.step, point.value) for point in history] == [(n, 1 / n) for n in range(1, epochs + 1)]
+            pictures = [item.path for item in client.list_artifacts(run.info.run_id, "images")]
+            assert len([path for path in pictures if path.endswith(".png")]) == epochs
+            if status == "FINISHED":
+                assert "per_class_accuracy.json" in {item.path for item in client.list_artifacts(run.info.run_id)}
+
+
+@pytest.fixture
+def project(tmp_path, between) -> Iterator[Project]:
+    between.behaviour = "pass"
+    yield Project(tmp_path, between)
+    between.behaviour = "pass"
+
+
+def finished(stage: subprocess.Popen) -> str:
+    said, _ = stage.communicate(timeout=200)
+    assert stage.returncode == 0, said
+    assert float(said.split("longest ")[1].split()[0]) < 0.25, "training waited for MLflow"
+    return said
+
+
+def until_epoch(stage: subprocess.Popen, epoch: int) -> None:
+    for line in stage.stdout:
+        if line.strip() == f"epoch {epoch}":
+            return
+    raise AssertionError("the stage ended early")
+
+
+def test_a_slow_server_slows_no_training_down(project, between):
+    between.behaviour = "slow"
+    said = finished(project.stage())
+    assert "Traceback" not in said
+    between.behaviour = "pass"
+    deadline = time.monotonic() + 60
+    while project.waiting() and time.monotonic() < deadline:  # delivery goes on in the background
+        time.sleep(0.5)
+    project.check_all_is_there_once(1)
+
+
+def test_a_server_killed_in_mid_training_or_down_from_the_start_gets_everything_later(project, server):
+    stage = project.stage()
+    until_epoch(stage, 3)
+    server.kill()
+    try:
+        assert "warning: distill: its record is kept in" in finished(stage)
+        assert "warning: distill: its record is kept in" in finished(project.stage())
+        assert len(project.waiting()) == 2
+    finally:
+        server.start()
+    assert project.deliver() == "2 of 2 records delivered"
+    project.check_all_is_there_once(2)
+
+
+def test_after_an_outage_the_next_stage_delivers_both_in_order(project, between):
+    between.behaviour = "error"
+    assert "warning: distill: its record is kept in" in finished(project.stage())
+    assert project.deliver().startswith("0 of 1 records delivered; 1 stay in ")
+    between.behaviour = "pass"
+    assert "warning" not in finished(project.stage())
+    assert project.waiting() == []
+    project.check_all_is_there_once(2)
+
+
+def test_an_artifact_store_that_is_full_loses_nothing(project, between):
+    between.behaviour = "full"
+    assert "warning: distill: its record is kept in" in finished(project.stage())
+    (run,) = project.runs()
+    assert run.info.status == "RUNNING"
+    between.behaviour = "pass"
+    assert project.deliver() == "1 of 1 records delivered"
+    project.check_all_is_there_once(1)
+
+
+def test_a_stage_killed_together_with_its_delivery_in_an_outage_loses_nothing(project, between):
+    between.behaviour = "error"
+    stage = project.stage()
+    until_epoch(stage, 4)
+    (folder,) = project.waiting()
+    stage.kill()
+    subprocess.run(["pkill", "-KILL", "-f", f"stages.tracking.delivery {folder}"], check=True)
+    stage.wait()
+    between.behaviour = "pass"
+    assert project.deliver() == "1 of 1 records delivered"
+    project.check_all_is_there_once(1, "KILLED", epochs=4)

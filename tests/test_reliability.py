@@ -1,0 +1,192 @@
+"""The promises of RELIABILITY.md that take minutes to check: `pytest -m long` runs them."""
+
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import pytest
+from conftest import SMALL, change_params, clone, commit, environment, outputs, run, stages_run, store, tracked
+
+pytestmark = pytest.mark.long
+
+
+def test_two_fresh_clones_end_with_the_same_bytes(pipeline, tmp_path):
+    """All outputs, models, logits, metrics and plots; and Git sees nothing but the timing."""
+    run(tmp_path, "git", "clone", "--quiet", str(pipeline), "second")
+    second = tmp_path / "second"
+    assert not (second / "models/teacher.keras").exists()
+    answer = run(second, "dvc", "repro")
+    # the models are those that the metrics in Git were made from: nothing is left to evaluate
+    assert stages_run(answer) == ["prepare", "train_teacher", "transfer", "distill", "train_scratch"]
+    assert run(second, "git", "status", "--porcelain").stdout == ""
+    run(second, "dvc", "repro", "--force", "--single-item", "evaluate")
+    changed = run(second, "git", "diff", "--name-only", "HEAD").stdout.splitlines()
+    assert changed == ["dvc.lock", "metrics/timing.json"]
+    difference = run(second, "git", "diff", "--unified=0", "HEAD", "--", "dvc.lock").stdout.splitlines()
+    lines = [line[1:].split()[0] for line in difference if line[0] in "+-" and not line.startswith(("+++", "---"))]
+    assert set(lines) <= {"md5:", "size:"}
+    assert lines.count("md5:") == 2
+    before, after = outputs(pipeline), outputs(second)
+    assert before.keys() == after.keys()
+    assert [name for name in before if before[name] != after[name]] == ["metrics/timing.json"]
+
+
+def test_a_pipeline_killed_at_random_moments_ends_as_if_nothing_had_happened(pipeline, tmp_path):
+    """SIGKILL for DVC, stage and delivery together, as when the power fails or memory runs out."""
+    run(tmp_path, "git", "clone", "--quiet", str(pipeline), "killed")
+    folder = tmp_path / "killed"
+    draw = random.Random(0)
+    for _ in range(5):
+        process = subprocess.Popen(
+            ["dvc", "repro"],
+            cwd=folder,
+            env=environment(DVC_IGNORE_ISATTY="1"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            process.wait(draw.uniform(2, 25))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            everything_of(folder, "-KILL")
+    run(folder, "dvc", "repro")
+    before, after = outputs(pipeline), outputs(folder)
+    assert before.keys() == after.keys()
+    assert [name for name in before if before[name] != after[name]] == ["metrics/timing.json"]
+    run(folder, "python", "-m", "stages.tracking.delivery")
+    client = store(folder)
+    experiment = client.get_experiment_by_name("distillery").experiment_id
+    for stage, epochs in (("train_teacher", 4), ("distill", 3), ("train_scratch", 3)):
+        runs = client.search_runs([experiment], f"tags.`distillery.stage` = '{stage}'")
+        (whole,) = [found for found in runs if found.info.status == "FINISHED"]
+        history = client.get_metric_history(whole.info.run_id, "val_accuracy")
+        assert [point.step for point in history] == list(range(1, epochs + 1))
+
+
+def everything_of(folder: Path, kill: str) -> None:
+    """Signal every process that works in a folder or for it."""
+    for process in Path("/proc").iterdir():
+        try:
+            works_here = (process / "cwd").readlink().is_relative_to(folder)
+        except OSError:  # no process, or one that ended meanwhile, or another user's
+            continue
+        if works_here:
+            subprocess.run(["kill", kill, process.name], check=False)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and subprocess.run(["pgrep", "-f", str(folder)], check=False).returncode == 0:
+        time.sleep(0.1)
+
+
+def test_eight_queued_experiments_end_with_eight_complete_sets_of_runs(pipeline, tmp_path):
+    folder = without_record(pipeline, tmp_path)
+    names = [f"queued-{number}" for number in range(8)]
+    for number, name in enumerate(names):
+        run(folder, "dvc", "exp", "run", "--queue", "--name", name, "-S", f"distill.temperature={number + 1}.5")
+    run(folder, "dvc", "queue", "start", "--jobs", "2")
+    deadline = time.monotonic() + 900
+    while (status := run(folder, "dvc", "queue", "status").stdout).count("Success") < 8:
+        assert "Failed" not in status, status
+        assert time.monotonic() < deadline, status
+        time.sleep(2)
+    shown = run(folder, "dvc", "exp", "show", "--csv").stdout
+    for name in names:
+        assert name in shown
+    check_complete(folder, names)
+
+
+def test_two_temporary_runs_at_once_on_an_empty_database(pipeline, tmp_path):
+    folder = without_record(pipeline, tmp_path)
+    started = [
+        subprocess.Popen(
+            ["dvc", "exp", "run", "--temp", "--name", f"temp-{number}", "-S", f"distill.temperature={number + 1}.5"],
+            cwd=folder,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    for process in started:
+        said, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+    check_complete(folder, ["temp-0", "temp-1"])
+
+
+def without_record(pipeline: Path, tmp_path: Path) -> Path:
+    """A copy of the pipeline as after a run, whose MLflow database is still to be made."""
+    folder = shutil.copytree(pipeline, tmp_path / "clone", ignore=shutil.ignore_patterns("mlartifacts", "mlflow.db"))
+    run(folder, "git", "status")
+    return folder
+
+
+def check_complete(folder: Path, names: list[str]) -> None:
+    client = store(folder)
+    experiment = client.get_experiment_by_name("distillery")
+    runs = client.search_runs([experiment.experiment_id], max_results=500)
+    assert len(runs) == 2 * len(names)
+    assert {found.info.status for found in runs} == {"FINISHED"}
+    assert list(client.search_runs(["0"])) == []
+    assert list(client.search_logged_models(["0"])) == []
+    for number, name in enumerate(names):
+        found = tracked(folder, name)
+        assert sorted(found) == ["distill", "evaluate"]
+        for stage_run in found.values():
+            assert stage_run.data.tags["distillery.dvc_experiment"] == name
+            for place in ("figures", "images", "curves"):
+                for item in client.list_artifacts(stage_run.info.run_id, place):
+                    path = mlflow.artifacts.download_artifacts(
+                        run_id=stage_run.info.run_id,
+                        artifact_path=item.path,
+                        tracking_uri=f"sqlite:///{folder}/mlflow.db",
+                    )
+                    assert Path(path).stat().st_size > 0
+        assert found["distill"].data.params["distill.temperature"] == f"{number + 1}.5"
+        assert [point.step for point in client.get_metric_history(found["distill"].info.run_id, "loss")] == [1, 2, 3]
+
+
+def test_the_readmes_command_works_on_a_bare_machine(tmp_path):
+    """A path with spaces and letters outside ASCII, no home directory, caches that cannot be written, no network."""
+    folder = tmp_path / "Müllers Projekte №1"
+    folder.mkdir()
+    clone(folder)
+    bare = {"HOME": "/dev/null/nowhere", "XDG_CACHE_HOME": "/dev/null/cache", "XDG_CONFIG_HOME": "/dev/null/config"}
+    offline = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    change_params(folder, SMALL)
+    answer = run(folder, "dvc", "repro", **bare, **offline, no_proxy="127.0.0.1,localhost")
+    assert stages_run(answer)[-1] == "evaluate"
+    assert "warning" not in answer.stdout + answer.stderr
+    commit(folder, "run")
+    run(folder, "dvc", "exp", "run", "-S", "distill.temperature=2", **bare, **offline)
+    for command in (("metrics", "diff"), ("params", "diff"), ("exp", "show", "--csv"), ("plots", "diff")):
+        run(folder, "dvc", *command, **bare, **offline)
+    assert sorted(tracked(folder, "workspace")) == sorted(
+        ["prepare", "train_teacher", "transfer", "distill", "train_scratch", "evaluate"]
+    )
+
+
+def test_sigterm_ends_the_stage_and_its_run(pipeline, tmp_path):
+    """What a cluster's scheduler and `docker stop` send."""
+    folder = without_record(pipeline, tmp_path)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stages.distill"],
+        cwd=folder,
+        env=environment(DVC_ROOT=str(folder), PYTHONUNBUFFERED="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    for line in process.stdout:
+        if "Epoch 2/3" in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert "Traceback" not in said
+    assert tracked(folder, "workspace")["distill"].info.status == "KILLED"

@@ -1,0 +1,354 @@
+"""Training that was stopped goes on and ends as if nothing had happened: in the same process, and killed for real."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import change_params, environment, run, store, tracked
+from sklearn.datasets import load_digits
+
+from stages.data.prepared import Split
+from stages.data.training_set import TrainingSet
+from stages.data.views import stored_offsets
+from stages.learning.batches import Batches
+from stages.learning.distiller import Distiller
+from stages.learning.models import build_model, save_model, served_copy
+from stages.learning.resume_point import ResumePoint
+from stages.learning.students import train_students
+from stages.learning.training import compile_model, fit
+from stages.params import TRAINED, InputError, Student, TrainTeacher, load_params
+from stages.resumption import unfinished_work, work_digest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHAPE = (8, 8, 1)
+TRAINING = {
+    "epochs": 4,
+    "batch_size": 64,
+    "learning_rate": 0.003,
+    "schedule": "cosine",
+    "weight_decay": 0.01,
+    "dropout": 0.3,
+}
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def digits():
+    bunch = load_digits()
+    return (bunch.images * 15).astype(np.uint8)[..., np.newaxis], bunch.target.astype(np.int32)
+
+
+def teacher(digits, path: Path, resume_point: ResumePoint | None, stop_after: int = 99, **changes):
+    """Augmentation, dropout, batch normalisation, weight decay, a schedule: all that has a state, in one training."""
+    settings = TrainTeacher(
+        **(TRAINING | {"jitter": 1, "flip": True, "seed": 3, "model": TRAINED, "max_norm": 2.0} | changes),
+        softmax_temperature=1.0,
+    )
+    build = {"image_shape": SHAPE, "classes": 10, "dropout": settings.dropout, "seed": settings.seed}
+    model = build_model(settings.architecture, **build, max_norm=settings.max_norm, precision=settings.precision)
+    batches = Batches(digits[0][:150], digits[1][:150], settings.batch_size, 3, jitter=1, flip=True)
+    compile_model(model, settings, len(batches), label_smoothing=0.0)
+    told = []
+
+    def on_epoch(epoch):
+        told.append(epoch)
+        if epoch.number == stop_after and len(told) == stop_after:
+            raise Stopped
+
+    fitted = fit(model, batches, digits[0][600:900], digits[1][600:900], settings.epochs, on_epoch, resume_point)
+    save_model(served_copy(model, architecture=settings.architecture, **build), path)
+    return fitted, told
+
+
+@pytest.mark.parametrize(
+    ("architecture", "precision", "stops"),
+    [("vgg_64_128_256", "float32", [1, 3]), ("dense_1200_1200", "mixed_bfloat16", [2, 4])],
+)
+def test_a_teacher_stopped_after_an_epoch_ends_with_the_same_bytes(digits, tmp_path, architecture, precision, stops):
+    kind = {"architecture": architecture, "precision": precision}
+    undisturbed, told = teacher(digits, tmp_path / "undisturbed.keras", None, **kind)
+    for stop_after in stops:
+        folder = tmp_path / f"stopped after {stop_after}"
+        with pytest.raises(Stopped):
+            teacher(digits, tmp_path / "never.keras", ResumePoint(folder, "teacher"), stop_after, **kind)
+        resumed, told_again = teacher(digits, tmp_path / "resumed.keras", ResumePoint(folder, "teacher"), **kind)
+        assert (tmp_path / "resumed.keras").read_bytes() == (tmp_path / "undisturbed.keras").read_bytes()
+        assert [epoch.metrics for epoch in told_again] == [epoch.metrics for epoch in told]
+        assert [epoch.metrics for epoch in resumed.epochs] == [epoch.metrics for epoch in undisturbed.epochs]
+        assert resumed.best_epoch == undisturbed.best_epoch
+        for mine, other in zip(told_again, told, strict=True):
+            np.testing.assert_array_equal(mine.predictions, other.predictions)
+    assert not (tmp_path / "never.keras").exists()
+
+
+def test_students_stopped_at_an_epoch_end_with_the_same_bytes(digits, tmp_path):
+    images, labels = digits[0][:600], digits[1][:600]
+    offsets = stored_offsets(600, views=3, jitter=1, flip=False)
+    validation = Split(digits[0][600:800], digits[1][600:800], "validation")
+    data = TrainingSet(Split(images, labels, "train"), np.arange(600), offsets, validation)
+    logits = np.random.default_rng(0).normal(size=(3, 600, 10)).astype(np.float32)
+    student = Student(
+        **(TRAINING | {"epochs": 2}),
+        architecture="dense_128",
+        precision="float32",
+        jitter=1,
+        flip=False,
+        views=3,
+        omit_classes=[],
+        seeds=[5, 6],
+    )
+
+    def train(folder: Path, resume_folder: Path | None, stop_at: tuple[int, int] | None = None) -> list:
+        told = []
+
+        def on_epoch(seed, epoch):
+            told.append((seed, epoch.number, epoch.metrics, epoch.ended))
+            if (seed, epoch.number) == stop_at:
+                raise Stopped
+
+        train_students(
+            folder,
+            student,
+            10,
+            data,
+            on_epoch,
+            resume_folder=resume_folder,
+            distiller=lambda model: Distiller(model, 4.0, 0.1),
+            teacher_logits=logits,
+        )
+        return told
+
+    told = train(tmp_path / "undisturbed", None)
+    for stop_at in ((5, 1), (6, 1)):
+        folder = tmp_path / f"stopped at {stop_at}"
+        with pytest.raises(Stopped):
+            train(tmp_path / "never", folder, stop_at)
+        told_again = train(tmp_path / "resumed", folder)
+        assert [row[:3] for row in told_again] == [row[:3] for row in told]
+        for seed in (5, 6):
+            name = f"seed_{seed}.keras"
+            assert (tmp_path / "resumed" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
+
+
+def test_an_epoch_keeps_the_time_at_which_it_ended(digits, tmp_path):
+    """By its time MLflow knows a metric that it has already."""
+    kind = {"architecture": "dense_128", "precision": "float32"}
+    point = ResumePoint(tmp_path, "teacher")
+    with pytest.raises(Stopped):
+        teacher(digits, tmp_path / "never.keras", point, 2, **kind)
+    before = [epoch.ended for epoch in point.load().epochs]
+    time.sleep(0.01)
+    _, told = teacher(digits, tmp_path / "resumed.keras", point, **kind)
+    assert [epoch.ended for epoch in told[:2]] == before
+    assert told[2].ended > before[1]
+
+
+def test_a_damaged_resume_point_is_told_and_training_starts_anew(digits, tmp_path, capsys):
+    kind = {"architecture": "dense_128", "precision": "float32"}
+    teacher(digits, tmp_path / "undisturbed.keras", None, **kind)
+    with pytest.raises(Stopped):
+        teacher(digits, tmp_path / "never.keras", ResumePoint(tmp_path, "teacher"), 2, **kind)
+    path = tmp_path / "teacher.npz"
+    whole = path.read_bytes()
+    for damage in (whole[: len(whole) // 2], b"", b"\0" * len(whole), whole[:1000] + b"x" + whole[1001:]):
+        path.write_bytes(damage)
+        assert ResumePoint(tmp_path, "teacher").load() is None
+        assert "teacher.npz is damaged" in capsys.readouterr().out
+    teacher(digits, tmp_path / "again.keras", ResumePoint(tmp_path, "teacher"), **kind)
+    assert (tmp_path / "again.keras").read_bytes() == (tmp_path / "undisturbed.keras").read_bytes()
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """What `work_digest` reads: parameters, `dvc.yaml`, modules and the description of the data."""
+    shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "data/prepared").mkdir(parents=True)
+    (tmp_path / "data/prepared/dataset.json").write_text('{"digests": {"train": "ab"}}')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    return tmp_path
+
+
+def test_changed_parameters_data_or_code_are_other_work(project, monkeypatch):
+    def digest() -> str:
+        return work_digest("distill", load_params().flat())
+
+    first = digest()
+    assert digest() == first
+    (project / "stages/reporting/figures.py").write_text("# no module of this stage")
+    change_params(project, {"evaluate": {"sheet_images": 3}, "train_scratch": {"label_smoothing": 0.1}})
+    assert digest() == first
+    seen = {first}
+    for change in (
+        lambda: change_params(project, {"distill": {"temperature": 5.0}}),
+        lambda: change_params(project, {"student": {"seeds": [0, 1]}}),
+        lambda: (project / "data/prepared/dataset.json").write_text('{"digests": {"train": "cd"}}'),
+        lambda: (project / "stages/learning/losses.py").write_text("# another loss"),
+        lambda: monkeypatch.setenv("KERAS_BACKEND", "jax"),
+    ):
+        change()
+        assert digest() not in seen
+        seen.add(digest())
+
+
+def test_the_folder_is_found_again_only_after_a_stop_and_by_one_process_at_a_time(project):
+    parameters = load_params().flat()
+
+    def stopped() -> None:
+        with unfinished_work("distill", parameters) as first:
+            (first / "kept").write_text("x")
+            with unfinished_work("distill", parameters) as beside:
+                assert not list(beside.glob("kept"))
+            assert not beside.exists()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    with unfinished_work("distill", parameters) as again:
+        assert (again / "kept").is_file()
+    assert not again.exists()
+    with pytest.raises(InputError), unfinished_work("distill", parameters) as failed:
+        raise InputError("it would fail again")
+    assert not failed.exists()
+
+
+def started(folder: Path, stage: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", f"stages.{stage}"],
+        cwd=folder,
+        env=environment(DVC_ROOT=str(folder), PYTHONUNBUFFERED="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def resume_files(folder: Path) -> set[Path]:
+    return set((folder / ".distillery/resume").rglob("*.npz"))
+
+
+def kill_after(process: subprocess.Popen, words: str) -> str:
+    """SIGKILL as soon as the process has printed `words`."""
+    said = ""
+    for line in process.stdout:
+        said += line
+        if words in line:
+            break
+    else:
+        raise AssertionError(f"it ended without saying {words!r}: {said}")
+    process.kill()
+    process.wait()
+    return said
+
+
+def kill_while_writing(process: subprocess.Popen, folder: Path) -> None:
+    """SIGKILL while a resume point is being written under its temporary name."""
+    deadline = time.monotonic() + 120
+    while not any(path.name.startswith(".") for path in resume_files(folder)):
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline
+    process.kill()
+    process.wait()
+
+
+def made_by(folder: Path, stage: str) -> dict[str, bytes]:
+    kinds = {"distill": "distilled", "train_scratch": "scratch"}
+    files = [*(folder / "models" / kinds[stage]).iterdir(), folder / f"metrics/{stage}.json"]
+    files += (folder / f"plots/{stage}").iterdir()
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def test_a_stage_killed_in_the_first_epoch_between_epochs_and_while_writing(pipeline, tmp_path):
+    """Its outputs are those of the undisturbed pipeline; MLflow has one run, and every epoch in it once."""
+    folder = shutil.copytree(pipeline, tmp_path / "clone")
+    before = made_by(folder, "distill")
+    for place in ("models/distilled", "plots/distill", ".distillery", "mlartifacts"):
+        shutil.rmtree(folder / place)
+    (folder / "mlflow.db").unlink()
+
+    kill_after(started(folder, "distill"), "Epoch 1/3")
+    kill_after(started(folder, "distill"), "Epoch 3/3")  # of the first seed
+    kill_while_writing(started(folder, "distill"), folder)
+    said = kill_after(started(folder, "distill"), "student 2 of 2")
+    assert "going on after epoch" in said
+    last = started(folder, "distill")
+    said, _ = last.communicate(timeout=120)
+    assert last.returncode == 0, said
+    assert made_by(folder, "distill") == before
+    assert not resume_files(folder)
+
+    client, record = store(folder), tracked(folder, "workspace")
+    experiment = client.get_experiment_by_name("distillery").experiment_id
+    assert len(client.search_runs([experiment])) == 1
+    assert record["distill"].info.status == "FINISHED"
+    run_id = record["distill"].info.run_id
+    for metric in ("loss", "seed_0/val_accuracy", "seed_1/soft_loss"):
+        assert [point.step for point in client.get_metric_history(run_id, metric)] == [1, 2, 3], metric
+    (best,) = client.get_metric_history(run_id, "best.val_accuracy")
+    assert best.value == json.loads(before["metrics/distill.json"])["val_accuracy"]
+    pictures = [item.path for item in client.list_artifacts(run_id, "images") if item.path.endswith(".png")]
+    assert len(pictures) == 3
+    assert len(client.search_logged_models([experiment])) == 1
+
+
+def test_ctrl_c_ends_quickly_and_the_run_is_marked_killed(pipeline, tmp_path):
+    folder = shutil.copytree(pipeline, tmp_path / "clone")
+    before = made_by(folder, "train_scratch")
+    process = started(folder, "train_scratch")
+    for line in process.stdout:
+        if "Epoch 2/3" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    asked = time.monotonic()
+    said, _ = process.communicate(timeout=60)
+    assert time.monotonic() - asked < 15
+    assert process.returncode == 1
+    assert said.strip().splitlines()[-1] == "train_scratch: interrupted"
+    assert "Traceback" not in said
+    client = store(folder)
+    (stopped,) = client.search_runs(
+        [client.get_experiment_by_name("distillery").experiment_id],
+        "attributes.status = 'KILLED'",
+    )
+    run(folder, "python", "-m", "stages.train_scratch", DVC_ROOT=str(folder))
+    assert client.get_run(stopped.info.run_id).info.status == "FINISHED"
+    assert made_by(folder, "train_scratch") == before
+
+
+def test_a_full_disk_ends_in_one_line_and_leaves_the_earlier_results(pipeline, tmp_path):
+    """The system refuses to write any further into a file than a megabyte, as a full disk does."""
+    folder = shutil.copytree(pipeline, tmp_path / "clone")
+    before = made_by(folder, "distill")
+    answer = subprocess.run(
+        [sys.executable, "-c", LITTLE_ROOM],
+        cwd=folder,
+        env=environment(DVC_ROOT=str(folder)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 1
+    said = answer.stderr.strip().splitlines()[-1]
+    assert said.startswith(f"distill: {folder}/.distillery/resume/distill-")
+    assert said.endswith("could not be written: file too large; make room and run `dvc repro` again")
+    assert "Traceback" not in answer.stderr
+    assert made_by(folder, "distill") == before
+    assert not [path for path in folder.rglob(".*") if path.suffix in (".npz", ".keras", ".json")]
+
+
+LITTLE_ROOM = """
+import resource, runpy
+resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+runpy.run_module("stages.distill", run_name="__main__")
+"""
