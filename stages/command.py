@@ -6,16 +6,14 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
-from stages.params import InputError, Params, load_params
+from stages.params import InputError, load_params
 from stages.resumption import unfinished_work
 from stages.tracking.journal import Journal
 
 NO_SPACE = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "file too large"}
 
 
-def run_stage(
-    stage: str, work: Callable[[Params, Journal], None], sections: Sequence[str], resumes: bool = False
-) -> None:
+def run_stage(stage: str, work: Callable[..., None], sections: Sequence[str], resumes: bool = False) -> None:
     """Run `work` with all parameters and the stage's record, and end the process where it fails by a user's mistake.
 
     The modules that a stage imports at its top are quick. What is slow, TensorFlow above all, is imported by `work`,
@@ -23,9 +21,9 @@ def run_stage(
 
     Args:
         stage: the stage's name in `dvc.yaml`.
-        work: does it.
+        work: does it; called with the parameters, the record and, where it resumes, the folder of its resume points.
         sections: the sections of `params.yaml` on which the result depends.
-        resumes: whether the stage goes on where it was stopped; it then finds `Journal.resume_folder`.
+        resumes: whether the stage goes on where it was stopped.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends the record before the process
     try:
@@ -34,7 +32,7 @@ def run_stage(
             unfinished_work(stage, params.flat()) if resumes else nullcontext() as resume_folder,
             Journal(stage, params.flat(), sections, resume_folder) as run,
         ):
-            work(params, run)
+            work(params, run, resume_folder) if resumes else work(params, run)
     except InputError as error:
         sys.exit(f"{stage}: {error}")
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ from stages.tracking.journal import Journal
 FOLDER = Path("models/distilled")
 
 
-def distill(params: Params, run: Journal) -> None:
+def distill(params: Params, run: Journal, resume_folder: Path | None = None) -> None:
     """Write one distilled student a seed."""
     from stages.data.prepared import load_description
     from stages.data.training_set import load_training_set
@@ -39,7 +39,7 @@ def distill(params: Params, run: Journal) -> None:
         classes,
         data,
         record.on_epoch,
-        resume_folder=run.resume_folder,
+        resume_folder=resume_folder,
         distiller=distiller,
         teacher_logits=teacher_logits,
     )
@@ -47,7 +47,7 @@ def distill(params: Params, run: Journal) -> None:
         from stages.learning.cross_validation import cross_validate
 
         for fold in cross_validate(
-            settings.folds, params.student, classes, data, teacher_logits, distiller, run.resume_folder
+            settings.folds, params.student, classes, data, teacher_logits, distiller, resume_folder
         ):
             record.on_fold(*fold)
     record.finish(students, FOLDER, teacher_digest)

@@ -30,6 +30,11 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # and so is the name
+        finally:
+            os.close(folder)
     except OSError as error:  # of a full disk, NumPy and HDF5 do not say which file it was
         if error.errno:
             error.filename = error.filename or str(path)

@@ -17,8 +17,8 @@ import filelock
 from ruamel.yaml import YAML
 
 from stages.files import file_digest
-from stages.params import InputError
 
+LIBRARIES = ("keras", "tensorflow", "jax", "torch", "numpy", "scikit-learn")  # on which results depend
 KEPT_DAYS = 30  # what nobody came back for in this time is removed
 
 
@@ -32,8 +32,7 @@ def unfinished_work(stage: str, parameters: Mapping[str, Any]) -> Iterator[Path]
     """The folder in which a stage keeps what it needs to go on from, should it be stopped.
 
     It is the folder that an earlier run of the same work left, if one was stopped, and belongs to this process alone:
-    of two that do the same work at the same time, each gets its own. It is removed when the block ends well, and when
-    it ends with an `InputError`, since going on would end there again; any other end leaves it.
+    of two that do the same work at the same time, each gets its own. It is removed when the block ends well.
 
     Args:
         stage: its name in `dvc.yaml`.
@@ -44,19 +43,18 @@ def unfinished_work(stage: str, parameters: Mapping[str, Any]) -> Iterator[Path]
     name = f"{stage}-{work_digest(stage, parameters)[:24]}"
     with filelock.FileLock(place / "folders.lock"):  # nobody removes a folder while another takes it
         _remove_forgotten(place)
-        folder, owner = next(taken for number in itertools.count(1) if (taken := _take(place / f"{name}.{number}")))
+        left = sorted(place.glob(f"{name}.*"))
+        new = (place / f"{name}.{number}" for number in itertools.count(1))
+        folder, owner = next(taken for folder in itertools.chain(left, new) if (taken := _take(folder)))
     finished = False
     try:
         yield folder
         finished = True
-    except InputError:
-        finished = True
-        raise
     finally:
         with filelock.FileLock(place / "folders.lock"):
+            owner.release()
             if finished:
                 shutil.rmtree(folder)
-            owner.release()
 
 
 def _take(folder: Path) -> tuple[Path, filelock.FileLock] | None:
@@ -67,6 +65,8 @@ def _take(folder: Path) -> tuple[Path, filelock.FileLock] | None:
         owner.acquire(blocking=False)
     except filelock.Timeout:
         return None
+    for half_written in folder.glob(".*"):  # by a process that was killed
+        half_written.unlink()
     return folder, owner
 
 
@@ -88,7 +88,9 @@ def work_digest(stage: str, parameters: Mapping[str, Any]) -> str:
         },
         "deps": {dep: _content(Path(dep)) for dep in deps},
         "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
-        "versions": {package: _version(package) for package in ("keras", "tensorflow", "jax", "torch", "numpy")},
+        "versions": {
+            package: _version(package) for package in ("keras", "tensorflow", "jax", "torch", "numpy", "scikit-learn")
+        },
     }
     return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()
 
@@ -110,5 +112,5 @@ def _version(package: str) -> str | None:
 def _remove_forgotten(place: Path) -> None:
     for folder in (path for path in place.iterdir() if path.is_dir()):
         if time.time() - folder.stat().st_mtime > KEPT_DAYS * 24 * 3600 and (taken := _take(folder)):
-            shutil.rmtree(folder)
             taken[1].release()
+            shutil.rmtree(folder)

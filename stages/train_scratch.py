@@ -9,7 +9,7 @@ from stages.tracking.journal import Journal
 FOLDER = Path("models/scratch")
 
 
-def train_scratch(params: Params, run: Journal) -> None:
+def train_scratch(params: Params, run: Journal, resume_folder: Path | None = None) -> None:
     """Write one student a seed."""
     from stages.data.prepared import load_description
     from stages.data.training_set import load_training_set
@@ -26,7 +26,7 @@ def train_scratch(params: Params, run: Journal) -> None:
         len(about["classes"]),
         data,
         record.on_epoch,
-        resume_folder=run.resume_folder,
+        resume_folder=resume_folder,
         label_smoothing=params.train_scratch.label_smoothing,
     )
     record.finish(students, FOLDER)

@@ -9,7 +9,7 @@ from stages.tracking.journal import Journal
 MODEL = Path("models/teacher.keras")
 
 
-def train_teacher(params: Params, run: Journal) -> None:
+def train_teacher(params: Params, run: Journal, resume_folder: Path | None = None) -> None:
     """Write the teacher."""
     from stages.data.prepared import load_description, load_split
     from stages.learning.batches import Batches
@@ -51,7 +51,7 @@ def train_teacher(params: Params, run: Journal) -> None:
             validation.labels,
             settings.epochs,
             record.on_epoch,
-            run.resume_folder and ResumePoint(run.resume_folder, "teacher"),
+            resume_folder and ResumePoint(resume_folder, "teacher"),
         )
         teacher = served_copy(model, **build)
         logits = predict_logits(teacher, validation.images)

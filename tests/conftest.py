@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import mlflow
@@ -70,6 +71,14 @@ def clone(target: Path) -> Path:
 def commit(folder: Path, message: str) -> None:
     subprocess.run(["git", "add", "--all"], cwd=folder, check=True)
     subprocess.run(["git", "commit", "--quiet", "--message", message], cwd=folder, check=True)
+
+
+def wait_for_delivery(folder: Path) -> None:
+    """A stage that was stopped, fails or dies does not wait long for it."""
+    deadline = time.monotonic() + 90
+    while list((folder / ".distillery/outbox").iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 STAGES = ["prepare", "train_teacher", "transfer", "distill", "train_scratch", "evaluate"]

@@ -10,7 +10,19 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from conftest import SMALL, change_params, clone, commit, environment, outputs, run, stages_run, store, tracked
+from conftest import (
+    SMALL,
+    change_params,
+    clone,
+    commit,
+    environment,
+    outputs,
+    run,
+    stages_run,
+    store,
+    tracked,
+    wait_for_delivery,
+)
 
 pytestmark = pytest.mark.long
 
@@ -58,15 +70,17 @@ def test_a_pipeline_killed_at_random_moments_ends_as_if_nothing_had_happened(pip
     run(folder, "dvc", "repro")
     before, after = outputs(pipeline), outputs(folder)
     assert before.keys() == after.keys()
-    assert [name for name in before if before[name] != after[name]] == ["metrics/timing.json"]
+    assert [name for name in before if before[name] != after[name]] in ([], ["metrics/timing.json"])
     run(folder, "python", "-m", "stages.tracking.delivery")
     client = store(folder)
     experiment = client.get_experiment_by_name("distillery").experiment_id
     for stage, epochs in (("train_teacher", 4), ("distill", 3), ("train_scratch", 3)):
         runs = client.search_runs([experiment], f"tags.`distillery.stage` = '{stage}'")
-        (whole,) = [found for found in runs if found.info.status == "FINISHED"]
-        history = client.get_metric_history(whole.info.run_id, "val_accuracy")
-        assert [point.step for point in history] == list(range(1, epochs + 1))
+        whole = [found for found in runs if found.info.status == "FINISHED"]
+        assert whole  # more than one where DVC was killed after a stage's end and before it wrote dvc.lock
+        for found in whole:
+            history = client.get_metric_history(found.info.run_id, "val_accuracy")
+            assert [point.step for point in history] == list(range(1, epochs + 1))
 
 
 def everything_of(folder: Path, kill: str) -> None:
@@ -88,7 +102,14 @@ def test_eight_queued_experiments_end_with_eight_complete_sets_of_runs(pipeline,
     names = [f"queued-{number}" for number in range(8)]
     for number, name in enumerate(names):
         run(folder, "dvc", "exp", "run", "--queue", "--name", name, "-S", f"distill.temperature={number + 1}.5")
-    run(folder, "dvc", "queue", "start", "--jobs", "2")
+    subprocess.run(  # its workers keep what it prints to open
+        ["dvc", "queue", "start", "--jobs", "2"],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=True,
+    )
     deadline = time.monotonic() + 900
     while (status := run(folder, "dvc", "queue", "status").stdout).count("Success") < 8:
         assert "Failed" not in status, status
@@ -156,7 +177,8 @@ def test_the_readmes_command_works_on_a_bare_machine(tmp_path):
     folder = tmp_path / "Müllers Projekte №1"
     folder.mkdir()
     clone(folder)
-    bare = {"HOME": "/dev/null/nowhere", "XDG_CACHE_HOME": "/dev/null/cache", "XDG_CONFIG_HOME": "/dev/null/config"}
+    # not even root can make a folder in /sys
+    bare = {"HOME": "/sys/nowhere", "XDG_CACHE_HOME": "/sys/cache", "XDG_CONFIG_HOME": "/sys/config"}
     offline = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     change_params(folder, SMALL)
     answer = run(folder, "dvc", "repro", **bare, **offline, no_proxy="127.0.0.1,localhost")
@@ -189,4 +211,5 @@ def test_sigterm_ends_the_stage_and_its_run(pipeline, tmp_path):
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, said
     assert "Traceback" not in said
+    wait_for_delivery(folder)
     assert tracked(folder, "workspace")["distill"].info.status == "KILLED"

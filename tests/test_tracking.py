@@ -4,13 +4,12 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import pytest
-from conftest import environment
+from conftest import environment, wait_for_delivery
 
 from stages.params import InputError
 from stages.tracking.delivery import deliver_waiting
@@ -46,14 +45,6 @@ def client(repository: Path) -> mlflow.MlflowClient:
 def runs(client: mlflow.MlflowClient, experiment: str = "distillery"):
     found = client.get_experiment_by_name(experiment)
     return client.search_runs([found.experiment_id], order_by=["attributes.start_time"]) if found else []
-
-
-def wait_for_delivery(repository: Path) -> None:
-    """A stage that fails or dies does not wait long for it."""
-    deadline = time.monotonic() + 60
-    while list((repository / ".distillery/outbox").iterdir()):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def test_what_is_recorded_arrives(repository, monkeypatch):
@@ -145,7 +136,7 @@ def test_delivery_from_the_start_again_changes_nothing(repository):
     (kept / "delivered.json").unlink(missing_ok=True)
     name = runs(client(repository))[0].data.tags["distillery.journal"]
     shutil.move(kept, repository / ".distillery/outbox" / name)
-    assert deliver_waiting() == 0
+    assert deliver_waiting() == (1, 0)
     (found,) = runs(client(repository))
     assert len(client(repository).get_metric_history(found.info.run_id, "loss")) == 2
 
@@ -167,3 +158,78 @@ def test_two_stages_at_once_on_an_empty_database(repository):
         assert run.info.status == "FINISHED"
         assert len(store.get_metric_history(run.info.run_id, "loss")) == 5
     assert runs(store, "Default") == []
+
+
+def test_a_journal_that_cannot_be_read_holds_no_other_back(repository):
+    broken = repository / ".distillery/outbox/1-broken"
+    broken.mkdir(parents=True)
+    (broken / "journal.jsonl").write_text('{"kind": "start", "record": "x"}\n')
+    (broken / "delivered.json").write_text("{")
+    with Journal("distill", PARAMETERS, ["distill"]) as run:
+        run.metrics({"loss": 0.5}, step=1)
+    (found,) = runs(client(repository))
+    assert found.info.status == "FINISHED"
+    assert deliver_waiting() == (0, 1)
+    assert (broken / "journal.jsonl").is_file()
+
+
+def test_a_full_disk_leaves_no_half_line_in_the_journal(repository):
+    """The system refuses to write further into a file, as a full disk does, and then there is room again."""
+    answer = subprocess.run(
+        [sys.executable, "-c", LITTLE_ROOM],
+        cwd=ROOT,
+        env=environment(DVC_ROOT=str(repository)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert answer.stdout.strip().endswith("journal.jsonl")
+    (found,) = runs(client(repository))
+    assert found.info.status == "FINISHED"
+    assert found.data.metrics == {"loss": 0.25}
+    assert client(repository).list_artifacts(found.info.run_id) == []
+
+
+LITTLE_ROOM = """
+import resource
+from stages.tracking.journal import Journal
+_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+with Journal("distill", {"distill.temperature": 4.0}, ["distill"]) as run:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        run.table("large.json", {"text": "x" * 20_000})
+    except OSError as error:
+        print(error.filename)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    run.metrics({"loss": 0.25}, step=1)
+"""
+
+
+def test_a_run_goes_on_with_the_same_parameters_and_on_the_same_server_only(repository, monkeypatch):
+    """MLflow refuses another value of a parameter for good, those too on which the result does not depend."""
+    place = repository / "resume"
+    place.mkdir()
+
+    def stopped_or_done(parameters, error=None):
+        with Journal("distill", parameters, ["distill"], place) as run:
+            run.metrics({"loss": 1.0}, step=1, time=1000)
+            if error:
+                raise error
+
+    def statuses():
+        wait_for_delivery(repository)
+        return [run.info.status for run in runs(client(repository))]
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped_or_done({"distill.temperature": 4.0}, KeyboardInterrupt())
+    assert statuses() == ["KILLED"]
+    stopped_or_done({"distill.temperature": 5.0})
+    assert statuses() == ["KILLED", "FINISHED"]
+    monkeypatch.setenv("DVC_EXP_NAME", "wise-owl")
+    stopped_or_done({"distill.temperature": 4.0})
+    assert statuses() == ["KILLED", "FINISHED", "FINISHED"]
+    monkeypatch.delenv("DVC_EXP_NAME")
+    stopped_or_done({"distill.temperature": 4.0})
+    assert statuses() == ["FINISHED"] * 3
+    for run in runs(client(repository)):
+        assert len(client(repository).get_metric_history(run.info.run_id, "loss")) == 1

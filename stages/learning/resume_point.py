@@ -1,7 +1,6 @@
 """Resume points: after each epoch, everything on which the next ones depend, so that a stopped training goes on."""
 
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.files import written_whole
+from stages.params import InputError
 
 
 @dataclass(frozen=True)
@@ -72,24 +72,32 @@ class ResumePoint:
             np.savez(
                 temporary,
                 epochs=len(state.epochs),
+                counts=[len(state.variables), len(state.optimizer), len(state.best)],
                 **_numbered("variables", state.variables),
                 **_numbered("optimizer", state.optimizer),
                 **_numbered("best", state.best),
             )
 
     def load(self) -> State | None:
-        """What `save` wrote last; None where there is nothing, or nothing that can be read."""
+        """What `save` wrote last; None where there is nothing.
+
+        Raises:
+            InputError: when it is damaged.
+        """
         if not self._state_file().is_file():
             return None
         try:
             with np.load(self._state_file(), allow_pickle=False) as state:
                 epochs = [self._load_epoch(number) for number in range(1, int(state["epochs"]) + 1)]
-                return State(epochs, *(_listed(group, state) for group in ("variables", "optimizer", "best")))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            print(
-                f"warning: {self._state_file()} is damaged ({error}); training starts from the first epoch", flush=True
-            )
-            return None
+                groups = zip(("variables", "optimizer", "best"), state["counts"], strict=True)
+                return State(
+                    epochs, *([state[f"{group}.{number}"] for number in range(count)] for group, count in groups)
+                )
+        except Exception as error:  # NumPy raises whatever its readers of ZIP and of arrays raise
+            raise InputError(
+                f"{self._state_file()}: damaged ({' '.join(str(error).split())[:200]}); remove the folder "
+                f"{self._folder} and run `dvc repro` again, to train from the first epoch"
+            ) from error
 
     def _load_epoch(self, number: int) -> Epoch:
         with np.load(self._epoch_file(number), allow_pickle=False) as epoch:
@@ -104,7 +112,3 @@ class ResumePoint:
 
 def _numbered(group: str, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     return {f"{group}.{number}": array for number, array in enumerate(arrays)}
-
-
-def _listed(group: str, arrays: np.lib.npyio.NpzFile) -> list[np.ndarray]:
-    return [arrays[f"{group}.{number}"] for number in range(sum(key.startswith(f"{group}.") for key in arrays.files))]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -49,7 +48,7 @@ class Delivery:
         self._state_path = folder / "delivered.json"
         self._state = {"lines": 0, "run_id": None, "experiment_id": None, "continues": False}
         if self._state_path.is_file():
-            self._state = json.loads(self._state_path.read_text(encoding="utf-8"))
+            self._state |= json.loads(self._state_path.read_text(encoding="utf-8"))
         self._client = None
         self._former_images: set[str] | None = None
 
@@ -82,12 +81,7 @@ class Delivery:
         return False
 
     def owner_lives(self) -> bool:
-        lock = filelock.FileLock(self.folder / "owner.lock")
-        try:
-            with lock.acquire(blocking=False):
-                return False
-        except filelock.Timeout:
-            return True
+        return not _free(self.folder / "owner.lock")
 
     def abandon(self) -> None:
         """The stage died without a word: its run, if it came so far as to have one, ends as killed."""
@@ -109,8 +103,7 @@ class Delivery:
             self._state["experiment_id"],
             start_time=event["time"],
             run_name=event["run_name"],
-            tags={key: value for key, value in event["tags"].items() if value}
-            | {JOURNAL_TAG: event["record"], "mlflow.source.git.commit": _commit()},
+            tags={key: value for key, value in event["tags"].items() if value} | {JOURNAL_TAG: event["record"]},
         )
         self._state["run_id"] = run.info.run_id
 
@@ -314,14 +307,22 @@ class _KerasFile:
         _PythonEnv.current().to_yaml(str(Path(path) / "python_env.yaml"))
 
 
-def _commit() -> str:
-    """The commit that the stage runs on; empty outside Git."""
-    answer = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return answer.stdout.strip()
-
-
 def _tensor(dtype: str, shape: list[int]) -> dict[str, Any]:
     return {"type": "tensor", "tensor-spec": {"dtype": dtype, "shape": shape}}
+
+
+def _free(lock: Path) -> bool:
+    try:
+        with filelock.FileLock(lock).acquire(blocking=False):
+            return True
+    except filelock.Timeout:
+        return False
+
+
+def _remove(folder: Path) -> None:
+    """Remove a journal that was delivered: first what makes it one, so that nobody takes what is left for a journal."""
+    (folder / "journal.jsonl").unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _first(folder: Path) -> dict:
@@ -350,6 +351,9 @@ def follow(folder: Path, catch_up: bool = False) -> bool:
                 if catch_up and not in_order:
                     deliver_waiting(before=folder.name)
                 if not in_order and (earlier := delivery.waits_for()):
+                    if not _free(earlier / "delivery.lock"):
+                        time.sleep(POLL_SECONDS)  # it is being delivered
+                        continue
                     raise RuntimeError(f"the beginning of the same run waits in {earlier}")
                 in_order = True
                 if delivery.deliver():
@@ -364,11 +368,11 @@ def follow(folder: Path, catch_up: bool = False) -> bool:
                     return False
                 in_order, failed_at = False, time.monotonic()
         time.sleep(POLL_SECONDS)
-    shutil.rmtree(folder)
+    _remove(folder)
     return True
 
 
-def deliver_waiting(before: str | None = None) -> int:
+def deliver_waiting(before: str | None = None) -> tuple[int, int]:
     """Deliver the journals of stages that are no longer running, the oldest first.
 
     Args:
@@ -376,37 +380,46 @@ def deliver_waiting(before: str | None = None) -> int:
             server is down, a stage does not ask it once for each of them.
 
     Returns:
-        How many are left because they could not be delivered.
+        How many were delivered, and how many are left because they could not be.
     """
-    left = 0
+    delivered = left = 0
     for folder in sorted(path.parent for path in outbox().glob("*/journal.jsonl")):
         if before is not None and (folder.name >= before or left):
             break
         try:
             with filelock.FileLock(folder / "delivery.lock").acquire(blocking=False):
-                if not (folder / "journal.jsonl").is_file():  # delivered meanwhile; the lock made the folder anew
-                    shutil.rmtree(folder)
+                if not (folder / "journal.jsonl").is_file():
+                    _remove(folder)  # delivered meanwhile, and made anew by the lock
                 elif not Delivery(folder).owner_lives():
-                    left += not follow(folder)
-        except filelock.Timeout:
-            continue  # another process delivers it
-    return left
+                    arrived = follow(folder)
+                    delivered, left = delivered + arrived, left + (not arrived)
+        except (filelock.Timeout, FileNotFoundError):
+            continue  # another process delivers it, or did
+        except Exception as error:  # one that cannot be read, or another user's: the others are delivered all the same
+            print(f"{folder}: {type(error).__name__}: {' '.join(str(error).split())[:300]}", flush=True)
+            left += 1
+    return delivered, left
 
 
 def main(arguments: list[str]) -> int:
     """Deliver what waits and then, while it is written, one stage's journal; without an argument, only what waits."""
     if not arguments:
-        waiting = len(list(outbox().glob("*/journal.jsonl")))
-        left = deliver_waiting()
-        print(f"{waiting - left} of {waiting} records delivered" + (f"; {left} stay in {outbox()}" if left else ""))
+        delivered, left = deliver_waiting()
+        print(f"{delivered} of {delivered + left} records delivered" + (f"; {left} stay in {outbox()}" if left else ""))
         return int(left > 0)
     import mlflow.models  # noqa: F401, now, while the stage imports TensorFlow on another core, and not at its end
 
     from stages.reporting import figures  # noqa: F401
 
     folder = Path(arguments[0])
-    with filelock.FileLock(folder / "delivery.lock"):
-        return int(not follow(folder, catch_up=True))
+    try:
+        with filelock.FileLock(folder / "delivery.lock"):
+            if (folder / "journal.jsonl").is_file():
+                return int(not follow(folder, catch_up=True))
+            _remove(folder)
+    except FileNotFoundError:
+        pass
+    return 0  # the stage was so short that the next one's process delivered its record
 
 
 if __name__ == "__main__":

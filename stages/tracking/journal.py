@@ -7,6 +7,7 @@ the next stage, or for `python -m stages.tracking.delivery`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,9 @@ from filelock import FileLock
 from stages.files import written_whole
 from stages.resumption import repository
 
-PATIENCE_SECONDS = 30  # how long a finished stage waits for delivery while nothing arrives
-HURRY_SECONDS = 8  # the same of one that was stopped or failed
+PATIENCE_SECONDS = 30  # how long a finished stage waits for delivery while nothing arrives,
+LIMIT_SECONDS = 120  # and how long in all
+HURRY_SECONDS = 8  # how long one that was stopped or failed waits in all
 
 
 def outbox() -> Path:
@@ -40,10 +43,7 @@ class Journal:
         stage: the stage's name.
         experiment_parameters: all parameters, flat, `{"distill.temperature": 4.0}`.
         sections: the sections of `params.yaml` that the stage's result depends on; their parameters become the run's.
-        resume_folder: what the stage left when it was stopped, if it was; the same MLflow run then goes on.
-
-    Attributes:
-        resume_folder: the same.
+        resume_folder: where a stage that was stopped left what it goes on from: it then goes on with its MLflow run.
     """
 
     def __init__(
@@ -54,33 +54,34 @@ class Journal:
         resume_folder: Path | None = None,
     ):
         self._stage = stage
-        self.resume_folder = resume_folder
         self._folder = outbox() / f"{time.time_ns()}-{uuid.uuid4().hex[:8]}"
         (self._folder / "files").mkdir(parents=True)
         self._owner = FileLock(self._folder / "owner.lock")  # freed by the system however the process ends
         self._owner.acquire()
-        self._journal = open(self._folder / "journal.jsonl", "a", encoding="utf-8")  # noqa: SIM115, lives with the run
+        self._journal = open(self._folder / "journal.jsonl", "ab", buffering=0)  # noqa: SIM115, lives with the run
         self._files = 0
         experiment = os.environ.get("DVC_EXP_NAME")
+        parameters = {key: value for key, value in experiment_parameters.items() if key.split(".")[0] in sections}
+        run = {
+            "run_name": f"{experiment or 'workspace'}/{stage}",
+            "experiment": os.environ.get("MLFLOW_EXPERIMENT_NAME") or "distillery",
+            "tracking_uri": os.environ.get("MLFLOW_TRACKING_URI") or "",
+        }
         self._write(
             "start",
             stage=stage,
-            record=self._record_name(),
-            run_name=f"{experiment or 'workspace'}/{stage}",
-            experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME") or "distillery",
-            tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or "",
+            record=self._folder.name if resume_folder is None else self._record(resume_folder, run | parameters),
+            **run,
             tags={
                 "distillery.stage": stage,
                 "distillery.dvc_experiment": experiment or "",
                 "distillery.dvc_baseline": os.environ.get("DVC_EXP_BASELINE_REV") or "",
                 "mlflow.source.name": f"stages/{stage}.py",
                 "mlflow.source.type": "LOCAL",
+                "mlflow.source.git.commit": _commit(),
             },
         )
-        self._write(
-            "params",
-            values={key: value for key, value in experiment_parameters.items() if key.split(".")[0] in sections},
-        )
+        self._write("params", values=parameters)
         self._delivery = subprocess.Popen(
             [sys.executable, "-m", "stages.tracking.delivery", str(self._folder)],
             stdin=subprocess.DEVNULL,
@@ -90,11 +91,14 @@ class Journal:
         )
         log.close()
 
-    def _record_name(self) -> str:
-        """The name by which delivery finds the MLflow run: that of the journal with which the run began."""
-        if self.resume_folder is None:
-            return self._folder.name
-        began = self.resume_folder / "record"
+    def _record(self, resume_folder: Path, run: Mapping[str, Any]) -> str:
+        """The name by which delivery finds the MLflow run: that of the journal with which the run began.
+
+        It goes on in the same experiment, on the same server and with the same parameters only, those too on which the
+        result does not depend: MLflow takes no others. Elsewhere a new run gets all epochs, the former ones too.
+        """
+        digest = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
+        began = resume_folder / f"record-{digest[:16]}.txt"
         if not began.is_file():
             with written_whole(began) as temporary:
                 temporary.write_text(self._folder.name, encoding="utf-8")
@@ -166,11 +170,17 @@ class Journal:
     def __exit__(self, kind, error, traceback) -> None:
         killed = kind is not None and issubclass(kind, KeyboardInterrupt | SystemExit)  # Ctrl-C; SIGTERM
         status = "FINISHED" if kind is None else "KILLED" if killed else "FAILED"
-        self._write("end", status=status)
+        try:
+            self._write("end", status=status)
+        except OSError:
+            if kind is None:
+                raise
+            # Else what is told is why the stage ended; of a journal without end, delivery says that it was killed.
         self._journal.close()
         self._owner.release()
-        delivered = self._wait_for_delivery(PATIENCE_SECONDS if kind is None else HURRY_SECONDS)
+        delivered = self._wait_for_delivery(hurry=kind is not None)
         if not delivered:
+            self._synchronise()
             why = (
                 "delivery goes on in the background" if delivered is None else _last_line(self._folder / "delivery.log")
             )
@@ -180,22 +190,38 @@ class Journal:
                 file=sys.stderr,
             )
 
-    def _wait_for_delivery(self, patience: float) -> bool | None:
-        """Whether all arrived; None where delivery goes on but made no progress for so many seconds."""
+    def _wait_for_delivery(self, hurry: bool) -> bool | None:
+        """Whether all arrived; None where delivery still goes on."""
         progress = self._folder / "delivered.json"
-        waited_since, last = time.monotonic(), None
-        while time.monotonic() - waited_since < patience:
+        began = progressed = time.monotonic()
+        last = None
+        while True:
             try:
                 return self._delivery.wait(0.5) == 0
             except subprocess.TimeoutExpired:
-                if (now := _modified(progress)) != last:
-                    waited_since, last = time.monotonic(), now
-        return None
+                now = time.monotonic()
+                if _modified(progress) != last:
+                    progressed, last = now, _modified(progress)
+            if now - began > (HURRY_SECONDS if hurry else LIMIT_SECONDS) or now - progressed > PATIENCE_SECONDS:
+                return None
+
+    def _synchronise(self) -> None:
+        """What waits outlives a power cut, too."""
+        for path in (self._folder / "journal.jsonl", *self._folder.glob("files/*")):
+            with suppress(FileNotFoundError), open(path, "rb") as file:  # delivered at this moment
+                os.fsync(file.fileno())
 
     def _write(self, kind: str, **event: Any) -> None:
         event = {"kind": kind, "time": time.time_ns() // 1_000_000, **event}
-        self._journal.write(json.dumps(event, ensure_ascii=False) + "\n")
-        self._journal.flush()
+        line = (json.dumps(event, ensure_ascii=False) + "\n").encode()
+        whole = self._journal.tell()
+        try:
+            while line:
+                line = line[self._journal.write(line) :]
+        except OSError as error:
+            self._journal.truncate(whole)  # of half a line nobody could read the rest
+            error.filename = str(self._folder / "journal.jsonl")
+            raise
 
     def _keep(self, path: str | Path) -> str:
         file = self._new_file(Path(path).suffix)
@@ -218,6 +244,12 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, flo
             yield from flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
+
+
+def _commit() -> str:
+    """The commit that the stage runs on; empty outside Git."""
+    answer = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return answer.stdout.strip()
 
 
 def _modified(path: Path) -> int | None:
