@@ -93,7 +93,7 @@ EXACT = {  # what each original fixes: networks, loss, budget, split
         "distill": {"method": "kd", "alpha": 0, "temperature": 1, "folds": 3},
     },
     "hinton": {
-        "train_teacher": {"architecture": "dense_1200_1200", "dropout": 0.5, "jitter": 2},
+        "train_teacher": {"architecture": "dense_1200_1200", "jitter": 2},
         "student": {"architecture": "dense_800_800", "dropout": 0, "weight_decay": 0, "omit_classes": []},
         "distill": {"method": "kd", "temperature": 20},
     },
