@@ -36,6 +36,18 @@ def run(folder: Path, *command: str, check: bool = True, **changes: str) -> subp
     return answer
 
 
+def started(folder: Path, stage: str) -> subprocess.Popen:
+    """A stage that runs, and what it prints, line by line."""
+    return subprocess.Popen(
+        [sys.executable, "-m", f"stages.{stage}"],
+        cwd=folder,
+        env=environment(DVC_ROOT=str(folder), PYTHONUNBUFFERED="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 def change_params(folder: Path, changes: dict[str, dict]) -> None:
     yaml = YAML()
     path = folder / "params.yaml"

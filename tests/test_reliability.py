@@ -4,7 +4,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from conftest import (
     outputs,
     run,
     stages_run,
+    started,
     store,
     tracked,
     wait_for_delivery,
@@ -66,7 +66,7 @@ def test_a_pipeline_killed_at_random_moments_ends_as_if_nothing_had_happened(pip
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            everything_of(folder, "-KILL")
+            kill_everything_of(folder)
     run(folder, "dvc", "repro")
     before, after = outputs(pipeline), outputs(folder)
     assert before.keys() == after.keys()
@@ -83,15 +83,15 @@ def test_a_pipeline_killed_at_random_moments_ends_as_if_nothing_had_happened(pip
             assert [point.step for point in history] == list(range(1, epochs + 1))
 
 
-def everything_of(folder: Path, kill: str) -> None:
-    """Signal every process that works in a folder or for it."""
+def kill_everything_of(folder: Path) -> None:
+    """SIGKILL every process that works in a folder or for it."""
     for process in Path("/proc").iterdir():
         try:
             works_here = (process / "cwd").readlink().is_relative_to(folder)
         except OSError:  # no process, or one that ended meanwhile, or another user's
             continue
         if works_here:
-            subprocess.run(["kill", kill, process.name], check=False)
+            subprocess.run(["kill", "-KILL", process.name], check=False)
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline and subprocess.run(["pgrep", "-f", str(folder)], check=False).returncode == 0:
         time.sleep(0.1)
@@ -196,14 +196,7 @@ def test_the_readmes_command_works_on_a_bare_machine(tmp_path):
 def test_sigterm_ends_the_stage_and_its_run(pipeline, tmp_path):
     """What a cluster's scheduler and `docker stop` send."""
     folder = without_record(pipeline, tmp_path)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "stages.distill"],
-        cwd=folder,
-        env=environment(DVC_ROOT=str(folder), PYTHONUNBUFFERED="1"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = started(folder, "distill")
     for line in process.stdout:
         if "Epoch 2/3" in line:
             break

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import change_params, environment, run, store, tracked, wait_for_delivery
+from conftest import change_params, environment, run, started, store, tracked, wait_for_delivery
 from sklearn.datasets import load_digits
 
 from stages.data.prepared import Split
@@ -238,17 +238,6 @@ def test_of_two_that_did_the_same_work_the_one_that_was_stopped_is_gone_on_with(
     second.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
     with unfinished_work("distill", parameters) as again:
         assert (again / "kept").is_file()
-
-
-def started(folder: Path, stage: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", f"stages.{stage}"],
-        cwd=folder,
-        env=environment(DVC_ROOT=str(folder), PYTHONUNBUFFERED="1"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 def resume_files(folder: Path) -> set[Path]:
