@@ -75,12 +75,15 @@ def main() -> None:
 
 
 def stale(name: str, overrides: str) -> bool:
-    """Whether a result was made with other parameters than its preset has now."""
-    preset = overrides.split("presets/")[1].split(".yaml")[0]
-    if preset != name:  # a run with overrides, under its own name
+    """Whether a result was made with other parameters than its preset has now.
+
+    Sections that the preset got since, of stages that nothing in the result depends on, do not matter.
+    """
+    if overrides.split("presets/")[1].split(".yaml")[0] != name:  # a run with overrides, under its own name
         return False
     yaml = YAML(typ="safe")
-    return yaml.load(RESULTS / name / "params.yaml") != yaml.load(ROOT / f"presets/{name}.yaml")
+    preset = yaml.load(ROOT / f"presets/{name}.yaml")
+    return any(preset[section] != values for section, values in yaml.load(RESULTS / name / "params.yaml").items())
 
 
 def _read(name: str, metrics: str) -> dict:
@@ -147,6 +150,8 @@ def _section(name: str, about: Mapping, headline: Mapping) -> Iterator[str]:
             f"The student has {1 / headline['compression']['parameters']:.2f} times as many parameters as its teacher:"
             " what it saves is not size."
         )
+    if "tried" in about:
+        yield f"Tried to reach the goals: {about['tried']}"
     validation = _read(name, "distill").get("cross_validation")
     if validation:
         agreement, spread = (100 * validation[f"agreement_with_teacher{end}"] for end in ("", "_std"))
