@@ -124,21 +124,11 @@ def evaluate(params: Params, run: Journal) -> None:
 
 
 def _timing(models: dict, images, rounds: int) -> dict:
-    """Latency of one image and throughput of all `images` at once."""
-    from stages.reporting.timing import measure_alternating, median_and_spread
+    """How fast teacher and student answer, and how many times faster the student does."""
+    from stages.reporting.timing import latency_and_throughput
 
-    def calls(batch) -> dict:
-        return {kind: lambda model=model: model.predict_on_batch(batch) for kind, model in models.items()}
-
-    one = measure_alternating(calls(images[:1]), rounds)
-    many = measure_alternating(calls(images), max(3, rounds // 10))
-    timing = {
-        kind: {
-            "latency_ms": median_and_spread(1000 * one[kind]),
-            "images_per_second": median_and_spread(len(images) / many[kind]),
-        }
-        for kind in models
-    }
+    predict = {kind: model.predict_on_batch for kind, model in models.items()}
+    timing = latency_and_throughput(predict, images, rounds)
     teacher, student = timing["teacher"], timing["distilled"]
     timing["speedup"] = {
         "latency": teacher["latency_ms"]["median"] / student["latency_ms"]["median"],

@@ -196,6 +196,17 @@ class Evaluate(Section):
     )
 
 
+class Export(Section):
+    calibration_images: int = Field(
+        ge=1, le=100_000, description="training images on which the ranges of the int8 student's activations are found"
+    )
+    int8_max_loss: float = Field(
+        ge=0,
+        le=100,
+        description="points of validation accuracy that the int8 student may lose; `export` fails where it loses more",
+    )
+
+
 class Params(Section):
     prepare: Prepare
     student: Student
@@ -203,6 +214,7 @@ class Params(Section):
     distill: Distill
     train_scratch: TrainScratch
     evaluate: Evaluate
+    export: Export
 
     def flat(self) -> dict[str, Any]:
         """`{"distill.temperature": 4.0, ...}`, the form in which tracking and DVC name parameters."""

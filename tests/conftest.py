@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -9,20 +11,26 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from filelock import FileLock
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parent.parent
+MADE = ("metrics/", "plots/", "MODEL_CARD.md", "dvc.lock")  # by the pipeline, and in Git
+# A plain machine has no browser to drive: these tests are asked for.
+collect_ignore = [] if os.environ.get("BROWSER") else ["test_app_in_browser.py"]
 SMALL = {  # digits, and as little training as shows a result
     "prepare": {"dataset": "digits"},
     "student": {"epochs": 3, "batch_size": 32, "learning_rate": 0.003, "precision": "float32", "seeds": [0, 1]},
     "train_teacher": {"epochs": 4, "batch_size": 32, "precision": "float32", "jitter": 0},
     "evaluate": {"timing_rounds": 5, "timing_batch": 100},
+    "export": {"calibration_images": 100, "int8_max_loss": 5.0},  # there are 144 validation images
 }
 
 
 def environment(**changes: str) -> dict[str, str]:
     """This process's environment without what would lead tracking or DVC elsewhere, and with this Python's programs."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DVC_", "DISTILLERY_"))}
+    elsewhere = ("MLFLOW_", "DVC_", "DISTILLERY_", "MPLBACKEND")  # the last one is set by whoever imports Streamlit
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(elsewhere)}
     return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"} | changes
 
 
@@ -36,6 +44,12 @@ def run(folder: Path, *command: str, check: bool = True, **changes: str) -> subp
     return answer
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def started(folder: Path, stage: str) -> subprocess.Popen:
     """A stage that runs, and what it prints, line by line."""
     return subprocess.Popen(
@@ -45,6 +59,8 @@ def started(folder: Path, stage: str) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # Tests that were themselves started in the background ignore Ctrl-C, and would hand that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -66,7 +82,7 @@ def clone(target: Path) -> Path:
         check=True,
     ).stdout.decode()
     for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file() and not name.startswith(("metrics/", "plots/")) and name != "dvc.lock":
+        if (ROOT / name).is_file() and not name.startswith(MADE):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target / name)
     for command in (
@@ -93,8 +109,9 @@ def wait_for_delivery(folder: Path) -> None:
         time.sleep(0.2)
 
 
-STAGES = ["prepare", "train_teacher", "transfer", "distill", "train_scratch", "evaluate"]
+STAGES = ["prepare", "train_teacher", "transfer", "distill", "train_scratch", "evaluate", "export", "register"]
 OUTPUTS = ["data/prepared", "data/transfer", "models", "metrics", "plots"]
+TIMINGS = ["metrics/export_timing.json", "metrics/timing.json"]  # all else is the same when run again
 
 
 def stages_run(answer: subprocess.CompletedProcess) -> list[str]:
@@ -104,17 +121,24 @@ def stages_run(answer: subprocess.CompletedProcess) -> list[str]:
 def outputs(folder: Path) -> dict[str, bytes]:
     """Everything that the pipeline made, by name."""
     files = [path for made in OUTPUTS for path in sorted((folder / made).rglob("*")) if path.is_file()]
+    files += [folder / "MODEL_CARD.md"]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @pytest.fixture(scope="session")
-def pipeline(tmp_path_factory) -> Path:
-    """A clone, in a path with a space, in which `dvc repro` ran once."""
-    folder = clone(tmp_path_factory.mktemp("a clone"))
-    change_params(folder, SMALL)
-    run(folder, "dvc", "repro")
-    commit(folder, "run")
-    return folder
+def pipeline(tmp_path_factory, worker_id) -> Path:
+    """A clone, in a path with a space, in which `dvc repro` ran once. The processes of one test run share that run."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own if worker_id == "master" else own.parent) / "a clone"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / ".git/done").is_file():
+            folder.mkdir()
+            clone(folder)
+            change_params(folder, SMALL)
+            run(folder, "dvc", "repro")
+            commit(folder, "run")
+            (folder / ".git/done").touch()
+    return Path(shutil.copytree(folder, own / "a copy of it", symlinks=True))
 
 
 def store(folder: Path) -> mlflow.MlflowClient:

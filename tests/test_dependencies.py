@@ -1,6 +1,7 @@
 """`dvc.yaml` names exactly what each stage reads, and the rooms know each other in one direction only."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ from ruamel.yaml import YAML
 from stages.params import TRAINED
 
 ROOT = Path(__file__).resolve().parent.parent
-STAGES = ["prepare", "train_teacher", "transfer", "distill", "train_scratch", "evaluate"]
-ROOMS = ["data", "learning", "reporting", "tracking"]  # each knows those to its left
+STAGES = ["prepare", "train_teacher", "transfer", "distill", "train_scratch", "evaluate", "export", "register"]
+ROOMS = ["data", "learning", "deployment", "reporting", "tracking"]  # each knows those to its left
 BASE = {"stages/params.py", "stages/files.py", "stages/resumption.py"}
 
 
@@ -72,3 +73,9 @@ def test_rooms_know_only_rooms_to_their_left():
 
 def test_prepare_imports_no_tensorflow():
     assert not any(module.startswith("stages/learning/") for module in imported_by_stage("prepare"))
+
+
+def test_nothing_knows_the_demo():
+    for room in ("stages", "experiments"):
+        for module in (ROOT / room).rglob("*.py"):
+            assert not re.search(r"^\s*(import|from) app\b", module.read_text(encoding="utf-8"), re.MULTILINE), module

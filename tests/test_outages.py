@@ -8,7 +8,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from conftest import environment
+from conftest import environment, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 EPOCHS = 6
@@ -45,12 +44,6 @@ with Journal("distill", {"distill.temperature": 4.0}, ["distill"], resume_folder
     ended = time.monotonic()
 print("longest", longest, "waited", time.monotonic() - ended)
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Server:

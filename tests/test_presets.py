@@ -12,7 +12,9 @@ from sklearn.model_selection import train_test_split
 from stages.data.prepared import save_prepared
 from stages.distill import distill
 from stages.evaluate import evaluate
+from stages.export import export
 from stages.params import Params, load_params
+from stages.register import register
 from stages.tracking.journal import Journal
 from stages.train_scratch import train_scratch
 from stages.train_teacher import train_teacher
@@ -30,6 +32,7 @@ def cut_down(params: Params) -> Params:
     tree["train_teacher"] |= little
     tree["distill"] |= {"folds": min(params.distill.folds, 2)}
     tree["evaluate"] |= {"timing_rounds": 3, "timing_batch": 10, "bootstrap_samples": 200}
+    tree["export"] |= {"calibration_images": 50, "int8_max_loss": 100.0}  # after an epoch some know next to nothing
     return Params.model_validate(tree)
 
 
@@ -48,6 +51,7 @@ def digits():
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_runs_through_all_stages(preset, digits, tmp_path, monkeypatch):
     shutil.copytree(ROOT / "stages", tmp_path / "stages")  # delivery runs from the working directory
@@ -60,7 +64,7 @@ def test_a_preset_runs_through_all_stages(preset, digits, tmp_path, monkeypatch)
     save_prepared("digits", classes, "scikit-learn", splits)
 
     with Journal("preset", params.flat(), ["distill"]) as run:
-        for stage in (train_teacher, transfer, distill, train_scratch, evaluate):
+        for stage in (train_teacher, transfer, distill, train_scratch, evaluate, export, register):
             stage(params, run)
 
     headline = json.loads(Path("metrics/evaluate.json").read_text())
@@ -69,6 +73,11 @@ def test_a_preset_runs_through_all_stages(preset, digits, tmp_path, monkeypatch)
     if params.student.omit_classes:
         assert headline["omitted"]["scratch"]["accuracy"] == 0
         assert Path("plots/figures/omitted_classes.png").is_file()
+    exported = json.loads(Path("metrics/export.json").read_text())
+    assert exported["litert"]["agreement_with_keras"] == exported["onnx"]["agreement_with_keras"] == 1
+    card = Path("MODEL_CARD.md").read_text()
+    assert f"{exported['keras']['errors']} errors" in card
+    assert ("It never saw images of: 3" in card) == bool(params.student.omit_classes)
     validation = json.loads(Path("metrics/distill.json").read_text())
     assert ("cross_validation" in validation) == bool(params.distill.folds)
     assert np.load("data/transfer/logits.npy").shape == (params.student.views, len(digits["train"][1]), 10)

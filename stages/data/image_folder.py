@@ -172,21 +172,35 @@ def _header_mode(file: Path) -> str:
                 f"{file}: more pixels than can be safe to decode; accepted: up to {Image.MAX_IMAGE_PIXELS:,}"
             ) from None
         except Exception as error:  # what Pillow's readers raise on damaged files is of many kinds
-            raise _unreadable(file, error) from None
+            raise unreadable(file, error) from None
 
 
 def _read_image(file: Path, mode: str, size: int) -> Image.Image:
     try:
         with Image.open(file, formats=FORMATS) as image:
             image.draft(None, (2 * size, 2 * size))  # JPEG alone: large photographs are decoded at a part of their size
-            return _squared(_on_white(_in_8_bits(ImageOps.exif_transpose(image)), mode), size)
+            return squared(upright(image, mode), size)
     except Exception as error:  # as above
-        raise _unreadable(file, error) from None
+        raise unreadable(file, error) from None
 
 
-def _unreadable(file: Path, error: Exception) -> InputError:
+def unreadable(file: str | Path, error: Exception) -> InputError:
+    """What to tell of a file that Pillow could not read, and why it could not."""
     reason = "" if isinstance(error, Image.UnidentifiedImageError) else f" ({' '.join(str(error).split())})"
     return InputError(f"{file}: cannot be read as an image{reason}; accepted: {', '.join(FORMATS)}")
+
+
+def upright(image: Image.Image, mode: str) -> Image.Image:
+    """A picture turned as its EXIF data say, in 8 bits, on white where it is transparent.
+
+    Args:
+        image: as Pillow opened it.
+        mode: `L` or `RGB`, what it is converted to.
+
+    Raises:
+        ValueError: when its values need more than 16 bits.
+    """
+    return _on_white(_in_8_bits(ImageOps.exif_transpose(image)), mode)
 
 
 def _in_8_bits(image: Image.Image) -> Image.Image:
@@ -206,7 +220,8 @@ def _on_white(image: Image.Image, mode: str) -> Image.Image:
     return image.convert(mode)
 
 
-def _squared(image: Image.Image, size: int) -> Image.Image:
+def squared(image: Image.Image, size: int) -> Image.Image:
+    """A picture of `size` × `size` pixels: its shorter side scaled, what the longer has more cut off at both ends."""
     width, height = image.size
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2

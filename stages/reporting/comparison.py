@@ -45,8 +45,7 @@ def accuracy_gain(correct: np.ndarray, other_correct: np.ndarray, samples: int, 
     difference = correct.astype(np.int8) - other_correct.astype(np.int8)
     seeds, images = difference.shape
     per_image = difference.sum(axis=0)
-    wins, losses = int((per_image > 0).sum()), int((per_image < 0).sum())
-    p = binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
+    wins, losses, p = sign_test(per_image)
 
     # Images with the same column of differences are interchangeable: drawing how often each of the few distinct
     # columns comes up is drawing images, at a cost that does not grow with their number.
@@ -56,4 +55,17 @@ def accuracy_gain(correct: np.ndarray, other_correct: np.ndarray, samples: int, 
     seed_draws = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=samples)  # (samples, seeds)
     gains = np.einsum("bs,sc,bc->b", seed_draws, columns, image_draws, optimize=True) / (seeds * images)
     low, high = np.percentile(100 * gains, [2.5, 97.5])
-    return Gain(float(100 * difference.mean()), float(low), float(high), float(p), wins, losses)
+    return Gain(float(100 * difference.mean()), float(low), float(high), p, wins, losses)
+
+
+def sign_test(differences: np.ndarray) -> tuple[int, int, float]:
+    """Two-sided sign test; of the differences between two classifiers' right answers it is McNemar's exact test.
+
+    Args:
+        differences: (n,), above 0 where the first is better, below 0 where the second is.
+
+    Returns:
+        How many are above 0, how many below, and p; 1 where there is none of either.
+    """
+    wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
+    return wins, losses, float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0

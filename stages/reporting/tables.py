@@ -34,8 +34,20 @@ def read_columns(path: str | Path) -> dict[str, list[float]]:
         InputError: when it is missing or not such a table.
     """
     try:
+        return {name: [float(value) for value in values] for name, values in read_text_columns(path).items()}
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: cannot be read as a table of numbers ({error}); run `dvc repro` first") from None
+
+
+def read_text_columns(path: str | Path) -> dict[str, list[str]]:
+    """A table of anything, by column.
+
+    Raises:
+        InputError: when it is missing, or has no rows.
+    """
+    try:
         with open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        return {name: [float(row[name]) for row in rows] for name in rows[0]}
-    except (OSError, ValueError, TypeError, IndexError) as error:
-        raise InputError(f"{path}: cannot be read as a table of numbers ({error}); run `dvc repro` first") from None
+        return {name: [row[name] for row in rows] for name in rows[0]}
+    except (OSError, ValueError, IndexError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as a table ({error}); run `dvc repro` first") from None

@@ -34,3 +34,28 @@ def median_and_spread(values: np.ndarray) -> dict[str, float]:
     """The median and the quartiles around it."""
     low, median, high = np.percentile(values, [25, 50, 75])
     return {"median": float(median), "quartile_low": float(low), "quartile_high": float(high)}
+
+
+def latency_and_throughput(
+    predict: Mapping[str, Callable[[np.ndarray], object]], images: np.ndarray, rounds: int
+) -> dict[str, dict]:
+    """Milliseconds for one image, and images a second where all come at once.
+
+    Args:
+        predict: by name, takes images.
+        images: uint8, (n, height, width, channels).
+        rounds: how often one image is timed; all at once a tenth as often, three times at least.
+    """
+
+    def calls(batch: np.ndarray) -> dict[str, Callable[[], object]]:
+        return {name: lambda one=one: one(batch) for name, one in predict.items()}
+
+    one = measure_alternating(calls(images[:1]), rounds)
+    many = measure_alternating(calls(images), max(3, rounds // 10))
+    return {
+        name: {
+            "latency_ms": median_and_spread(1000 * one[name]),
+            "images_per_second": median_and_spread(len(images) / many[name]),
+        }
+        for name in predict
+    }

@@ -1,4 +1,4 @@
-"""Carries journals to MLflow: the only module that knows MLflow.
+"""Carries journals to MLflow: no other module but `registry`, which this one calls, knows MLflow.
 
 Run by every stage beside itself. By hand, `python -m stages.tracking.delivery` delivers what an outage left behind.
 
@@ -23,7 +23,7 @@ import filelock
 
 from stages.files import write_json
 from stages.resumption import repository
-from stages.tracking.journal import outbox
+from stages.tracking.journal import DIGEST_TAG, outbox
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # MLflow's own values block for minutes
@@ -32,7 +32,6 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 POLL_SECONDS = 0.1
 RETRY_SECONDS = 5.0
 JOURNAL_TAG = "distillery.journal"
-DIGEST_TAG = "distillery.sha256"
 EXPERIMENT_KIND = "custom_model_development"  # opens on the views for training, not on those for language models
 
 
@@ -205,33 +204,60 @@ class Delivery:
         )
 
     def _model(self, event: dict) -> None:
+        logged = self._mlflow().search_logged_models(
+            [self._state["experiment_id"]],
+            f"name = '{event['name']}' AND source_run_id = '{self._state['run_id']}'",
+        )
+        if not any(model.status == "READY" for model in logged):
+            self._log_model(event)
+        self._mlflow().set_tag(self._state["run_id"], f"{DIGEST_TAG}.{event['digest']}", event["name"])
+
+    def _log_model(self, event: dict) -> str:
+        """Log a `.keras` file as a model of the Keras flavor: the model's id."""
         import mlflow
         import numpy as np
         from mlflow.models import Model
         from mlflow.models.signature import ModelSignature
         from mlflow.types import Schema, TensorSpec
 
+        mlflow.set_experiment(experiment_id=self._state["experiment_id"])  # else the model lands in `Default`
+        return Model.log(
+            artifact_path=None,
+            name=event["name"],
+            flavor=_KerasFile,
+            flavor_name="keras",
+            run_id=self._state["run_id"],
+            tags={DIGEST_TAG: event["digest"]},
+            keras_file=self.folder / event["file"],
+            signature=ModelSignature(
+                inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, *event["image_shape"]), "pixels")]),
+                outputs=Schema([TensorSpec(np.dtype("float32"), (-1, event["classes"]), "logits")]),
+            ),
+        ).model_id
+
+    def _registration(self, event: dict) -> None:
+        import numpy as np
+
+        from stages.tracking import registry
+
+        run_id, digest = self._state["run_id"], event["digest"]
+        with tempfile.TemporaryDirectory() as folder:
+            answers = shutil.copyfile(self.folder / event["right"], Path(folder) / Path(registry.ANSWERS).name)
+            self._mlflow().log_artifact(run_id, str(answers), str(Path(registry.ANSWERS).parent))
         logged = self._mlflow().search_logged_models(
-            [self._state["experiment_id"]],
-            f"name = '{event['name']}' AND source_run_id = '{self._state['run_id']}'",
+            [self._state["experiment_id"]], f"tags.`{DIGEST_TAG}` = '{digest}'"
         )
-        if not any(model.status == "READY" for model in logged):
-            mlflow.set_tracking_uri(self._uri())
-            mlflow.set_experiment(experiment_id=self._state["experiment_id"])  # else the model lands in `Default`
-            Model.log(
-                artifact_path=None,
-                name=event["name"],
-                flavor=_KerasFile,
-                flavor_name="keras",
-                run_id=self._state["run_id"],
-                tags={DIGEST_TAG: event["digest"]},
-                keras_file=self.folder / event["file"],
-                signature=ModelSignature(
-                    inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, *event["image_shape"]), "pixels")]),
-                    outputs=Schema([TensorSpec(np.dtype("float32"), (-1, event["classes"]), "logits")]),
-                ),
+        ready = [model.model_id for model in logged if model.status == "READY"]
+        # It was logged by `distill`, unless that ran elsewhere, or DVC took its result from the cache.
+        model_id = ready[0] if ready else self._log_model(event | {"name": "student"})
+        with filelock.FileLock(repository() / ".distillery" / "registry.lock"):  # two experiments that end at once
+            version = registry.register(
+                self._mlflow(), event["name"], model_id, run_id, digest, event["test_digest"], event["card"]
             )
-        self._mlflow().set_tag(self._state["run_id"], f"{DIGEST_TAG}.{event['digest']}", event["name"])
+            verdict = registry.challenge(self._mlflow(), version, np.load(self.folder / event["right"]))
+        link = f"[{version.name} version {version.version}](#/models/{version.name}/versions/{version.version})"
+        self._mlflow().set_tag(run_id, "distillery.verdict", verdict)
+        self._mlflow().set_tag(run_id, "mlflow.note.content", f"Registered as {link}.\n\n{verdict}")
 
     def _made_by(self, event: dict) -> None:
         links = []
@@ -257,6 +283,7 @@ class Delivery:
         if self._client is None:
             import mlflow
 
+            mlflow.set_tracking_uri(self._uri())  # by which MLflow finds models, whatever the client
             self._client = mlflow.MlflowClient(self._uri())
         return self._client
 

@@ -26,6 +26,7 @@ from filelock import FileLock
 from stages.files import written_whole
 from stages.resumption import repository
 
+DIGEST_TAG = "distillery.sha256"  # of a model's file: on a run that made it, a logged model, a registered version
 PATIENCE_SECONDS = 30  # how long a finished stage waits for delivery while nothing arrives,
 LIMIT_SECONDS = 120  # and how long in all
 HURRY_SECONDS = 8  # how long one that was stopped or failed waits in all
@@ -152,6 +153,44 @@ class Journal:
             file=self._keep(path),
             name=name,
             digest=digest,
+            image_shape=list(image_shape),
+            classes=classes,
+        )
+
+    def registration(
+        self,
+        path: str | Path,
+        name: str,
+        digest: str,
+        *,
+        card: Sequence[str],
+        right: np.ndarray,
+        test_digest: str,
+        image_shape: Sequence[int],
+        classes: int,
+    ) -> None:
+        """Register a saved Keras model in MLflow's model registry, as it is now.
+
+        Args:
+            path: the `.keras` file.
+            name: of the registered model.
+            digest: SHA-256 of the file.
+            card: its model card, section by section.
+            right: bool, (n,): which images of the test set it has right.
+            test_digest: of the test set.
+            image_shape: (height, width, channels).
+            classes: number of logits.
+        """
+        answers = self._new_file(".npy")
+        np.save(self._folder / answers, right)
+        self._write(
+            "registration",
+            file=self._keep(path),
+            name=name,
+            digest=digest,
+            card=list(card),
+            right=answers,
+            test_digest=test_digest,
             image_shape=list(image_shape),
             classes=classes,
         )

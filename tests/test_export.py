@@ -1,0 +1,168 @@
+"""The student as it is shipped: each format against Keras, by its own runtime, and without TensorFlow."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+import pytest
+from conftest import ROOT, environment, run
+from PIL import Image
+from ruamel.yaml import YAML
+from sklearn.metrics import accuracy_score, cohen_kappa_score
+
+from stages.deployment import formats, runtimes
+from stages.export import FILES, export
+from stages.learning.models import build_model
+from stages.params import InputError, load_params
+from stages.reporting.exported import points_lost
+from stages.tracking.journal import Journal
+
+
+@pytest.fixture(scope="module")
+def test_set(pipeline):
+    return tuple(np.load(pipeline / f"data/prepared/test_{part}.npy") for part in ("images", "labels"))
+
+
+@pytest.fixture(scope="module")
+def keras_logits(pipeline, test_set):
+    chosen = json.loads((pipeline / "models/distilled/students.json").read_text())["chosen_seed"]
+    return keras.models.load_model(pipeline / f"models/distilled/seed_{chosen}.keras").predict(test_set[0], verbose=0)
+
+
+def logits_of(path: Path, images: np.ndarray) -> np.ndarray:
+    runtime = runtimes.onnx if path.suffix == ".onnx" else runtimes.litert
+    return runtimes.in_batches(runtime(path), images, batch=64)  # 360 images: the last batch is smaller
+
+
+def test_float_formats_give_keras_logits_and_int8_nearly(pipeline, test_set, keras_logits):
+    images, _ = test_set
+    exported = pipeline / "models/exported"
+    for file in ("student.tflite", "student.onnx"):
+        np.testing.assert_allclose(logits_of(exported / file, images), keras_logits, atol=1e-4)
+    int8 = logits_of(exported / "student_int8.tflite", images)
+    assert int8.dtype == np.float32
+    assert not np.array_equal(int8, keras_logits)
+    agreement = np.mean(int8.argmax(axis=1) == keras_logits.argmax(axis=1))
+    assert agreement > 0.97
+    weights = (exported / "student.tflite").stat().st_size / (exported / "student_int8.tflite").stat().st_size
+    assert 3 < weights < 4.1
+
+
+def test_the_metrics_are_those_of_the_exported_files(pipeline, test_set, keras_logits):
+    images, labels = test_set
+    metrics = json.loads((pipeline / "metrics/export.json").read_text())
+    assert list(metrics) == list(FILES)
+    for name, file in FILES.items():
+        path = pipeline / "models/exported" / file
+        logits = keras_logits if name == "keras" else logits_of(path, images)
+        assert metrics[name]["accuracy"] == pytest.approx(accuracy_score(labels, logits.argmax(axis=1)))
+        assert metrics[name]["errors"] == np.sum(labels != logits.argmax(axis=1))
+        assert metrics[name]["bytes"] == path.stat().st_size
+    kappa = cohen_kappa_score(logits_of(path, images).argmax(axis=1), keras_logits.argmax(axis=1))
+    assert kappa == metrics["onnx"]["agreement_with_keras"] == 1
+    timing = json.loads((pipeline / "metrics/export_timing.json").read_text())
+    assert list(timing) == list(FILES)
+    assert all(one["latency_ms"]["median"] > 0 and one["images_per_second"]["median"] > 0 for one in timing.values())
+    assert (pipeline / "models/exported/classes.txt").read_text().splitlines() == [str(digit) for digit in range(10)]
+
+
+def test_dvc_gives_the_student_by_its_name(pipeline, tmp_path):
+    artifacts = YAML(typ="safe").load(pipeline / "dvc.yaml")["artifacts"]
+    assert {Path(artifact["path"]).name for artifact in artifacts.values()} == set(FILES.values())
+    run(pipeline, "gto", "register", "student-litert-int8")
+    run(pipeline, "dvc", "artifacts", "get", ".", "student-litert-int8", "--out", str(tmp_path / "got"))
+    assert (tmp_path / "got").read_bytes() == (pipeline / "models/exported/student_int8.tflite").read_bytes()
+
+
+@pytest.mark.parametrize("architecture", ["dense_128", "cnn_16_32"])
+def test_the_same_weights_give_the_same_bytes_and_a_valid_file(architecture, tmp_path):
+    model = build_model(architecture, (12, 12, 3), 4, dropout=0.0, seed=1)
+    images = np.random.default_rng(0).integers(0, 256, (30, 12, 12, 3)).astype(np.uint8)
+    for folder in ("once", "again"):
+        formats.write_litert(model, tmp_path / folder / "model.tflite")
+        formats.write_litert_int8(model, tmp_path / folder / "model_int8.tflite", images)
+        formats.write_onnx(model, tmp_path / folder / "model.onnx")
+    for path in sorted((tmp_path / "once").iterdir()):
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
+    onnx.checker.check_model(onnx.load(tmp_path / "once" / "model.onnx"), full_check=True)
+    assert not [path for path in (tmp_path / "once").iterdir() if path.name.startswith(".")]
+
+
+def without_tensorflow(folder: Path) -> dict[str, str]:
+    """An environment in which neither TensorFlow nor Keras can be imported."""
+    for package in ("tensorflow", "keras"):
+        (folder / f"{package}.py").write_text(f"raise ImportError('{package} is not to be imported')")
+    return environment(PYTHONPATH=str(folder))
+
+
+@pytest.mark.parametrize(
+    ("example", "file"),
+    [("litert", "student.tflite"), ("litert", "student_int8.tflite"), ("onnx", "student.onnx")],
+)
+def test_the_examples_need_no_tensorflow(pipeline, test_set, keras_logits, tmp_path, example, file):
+    exported, said = pipeline / "models/exported", keras_logits.argmax(axis=1)
+    sure = int(np.argmax(keras_logits.max(axis=1)))  # of which int8 says the same
+    Image.fromarray(test_set[0][sure, :, :, 0]).save(tmp_path / "digit.png")
+    script = ROOT / f"examples/classify_{example}.py"
+    answer = subprocess.run(
+        [sys.executable, str(script), str(exported / file), str(exported / "classes.txt"), str(tmp_path / "digit.png")],
+        env=without_tensorflow(tmp_path),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert answer.stdout.strip() == str(said[sure])
+    code = [line for line in script.read_text().splitlines()[1:] if line and not line.startswith(("import", "from"))]
+    assert len(code) <= 10
+
+
+def test_points_lost_counts_images():
+    labels = np.array([0, 1, 1, 0])
+    right, half = np.eye(2)[labels], np.eye(2)[[0, 1, 0, 1]]
+    assert points_lost(labels, right, half) == 50
+    assert points_lost(labels, half, right) == -50
+    assert points_lost(labels, half, half) == 0
+
+
+def one_unit_drowns_the_others(path: Path) -> None:
+    """The same function of the images, in float32, with one hidden unit 100,000 times as large as it was.
+
+    ReLU(a·x)/a = ReLU(x). In 8 bits a layer's activations share one scale, on which the other units then are zero.
+    """
+    model = keras.models.load_model(path)
+    hidden, logits = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)][-2:]
+    unit = int(np.argmax(hidden.bias.numpy()))
+    hidden.kernel.assign(hidden.kernel.numpy() * np.where(np.arange(hidden.units) == unit, 1e5, 1))
+    hidden.bias.assign(hidden.bias.numpy() * np.where(np.arange(hidden.units) == unit, 1e5, 1))
+    logits.kernel.assign(logits.kernel.numpy() * np.where(np.arange(hidden.units) == unit, 1e-5, 1)[:, np.newaxis])
+    model.save(path)
+
+
+def test_an_int8_student_that_lost_too_much_stops_the_stage(pipeline, tmp_path, monkeypatch):
+    for part in ("data/prepared", "models/distilled"):
+        (tmp_path / part).mkdir(parents=True)
+        for path in (pipeline / part).iterdir():
+            (tmp_path / part / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "stages").symlink_to(ROOT / "stages")  # delivery runs from the working directory
+    for path in (tmp_path / "models/distilled").glob("*.keras"):
+        one_unit_drowns_the_others(path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    params = load_params(pipeline / "params.yaml")
+    told = r"student_int8\.tflite: on validation images it has [\d.]+ points fewer right than the Keras student, acc"
+    with Journal("export", params.flat(), ["export"]) as journal, pytest.raises(InputError, match=told) as caught:
+        export(params, journal)
+    assert "accepted: 5 (export.int8_max_loss)" in str(caught.value)
+    assert not Path("metrics/export.json").exists()
+
+
+def test_another_backend_than_tensorflow_is_told(monkeypatch, tmp_path):
+    model = build_model("dense_10_10", (8, 8, 1), 3, dropout=0.0, seed=0)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    for write in (formats.write_litert, formats.write_onnx):
+        with pytest.raises(InputError, match=r"KERAS_BACKEND: found jax; models are exported by TensorFlow alone"):
+            write(model, tmp_path / "model")

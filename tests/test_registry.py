@@ -1,0 +1,144 @@
+"""The registry on a real MLflow database: versions, and who is champion."""
+
+import json
+from pathlib import Path
+
+import keras
+import mlflow
+import numpy as np
+import pytest
+from conftest import store, tracked
+from mlflow.exceptions import MlflowException
+from scipy.stats import binom
+from sklearn.metrics import confusion_matrix
+
+from stages.tracking import registry
+
+TEST = "a" * 64
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("registry")
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    client = mlflow.MlflowClient()
+    client.create_experiment("students", artifact_location=(folder / "artifacts").as_uri())
+    return client
+
+
+def registered(client, name: str, digest: str, right: np.ndarray, test: str = TEST):
+    """A version whose answers stand in a run of its own, and the verdict on it."""
+    experiment = client.get_experiment_by_name("students").experiment_id
+    run_id = client.create_run(experiment).info.run_id
+    folder = Path(client.get_run(run_id).info.artifact_uri.removeprefix("file://")) / "registration"
+    folder.mkdir(parents=True)
+    np.save(folder / "right.npy", right)
+    model = client.create_logged_model(experiment, name="student", source_run_id=run_id)
+    version = registry.register(client, name, model.model_id, run_id, digest, test, ["# card\n"])
+    return version, registry.challenge(client, version, right)
+
+
+def aliases(client, name: str) -> dict[str, int]:
+    return {alias: int(version) for alias, version in client.get_registered_model(name).aliases.items()}
+
+
+def test_a_challenger_becomes_champion_by_mcnemars_test_alone(client):
+    right = np.ones(1000, bool)
+    right[:40] = False  # 40 errors
+    _, verdict = registered(client, "digits", "1", right)
+    assert verdict == "champion: the first version"
+    assert aliases(client, "digits") == {"challenger": 1, "champion": 1}
+
+    slightly = right.copy()
+    slightly[:10], slightly[900:904] = True, False  # 10 won, 4 lost: 34 errors
+    p = 2 * binom.cdf(4, 14, 0.5)
+    assert p > 0.05
+    _, verdict = registered(client, "digits", "2", slightly)
+    assert verdict.startswith("challenger: not shown to be better than version 1 (right where that is wrong on 10 ")
+    assert f"McNemar p = {p:.2g}" in verdict
+    assert aliases(client, "digits") == {"challenger": 2, "champion": 1}
+
+    clearly = right.copy()
+    clearly[:20], clearly[900:904] = True, False  # 20 won, 4 lost
+    assert 2 * binom.cdf(4, 24, 0.5) < 0.05
+    version, verdict = registered(client, "digits", "3", clearly)
+    assert verdict.startswith("champion: better than version 1 ")
+    assert aliases(client, "digits") == {"challenger": 3, "champion": 3}
+    assert client.get_model_version("digits", version.version).tags[registry.VERDICT_TAG] == verdict
+
+    _, verdict = registered(client, "digits", "4", right)  # worse, and significantly so
+    assert verdict.startswith("challenger: not shown")
+    assert aliases(client, "digits") == {"challenger": 4, "champion": 3}
+
+    # the same file again is the same version, and keeps its verdict
+    again, verdict = registered(client, "digits", "3", clearly)
+    assert again.version == version.version
+    assert verdict.startswith("champion: better than version 1 ")
+    assert aliases(client, "digits") == {"challenger": 3, "champion": 3}
+    assert len(client.search_model_versions("name = 'digits'")) == 4
+
+
+def test_another_test_set_is_not_compared(client):
+    registered(client, "letters", "1", np.zeros(100, bool))
+    _, verdict = registered(client, "letters", "2", np.ones(100, bool), test="b" * 64)
+    assert verdict.startswith("not compared: version 1, the champion, was tested on other images")
+    assert aliases(client, "letters") == {"challenger": 2, "champion": 1}
+
+
+def test_a_champion_made_by_hand_is_not_replaced(client):
+    client.create_registered_model("mine")
+    client.create_model_version("mine", source=f"runs:/{'0' * 32}/model")
+    client.set_registered_model_alias("mine", "champion", "1")
+    _, verdict = registered(client, "mine", "1", np.ones(10, bool))
+    assert verdict.startswith("not compared: version 1")
+    assert aliases(client, "mine") == {"challenger": 2, "champion": 1}
+
+
+def test_another_error_of_the_server_is_not_swallowed(client):
+    with pytest.raises(MlflowException):
+        registry.register(client, "", "m-1", "0" * 32, "1", TEST, [])
+
+
+def test_a_description_holds_whole_sections(client):
+    card = ["# one\n", "## two\n" + "x" * 4000 + "\n", "## three\n" + "y" * 4000 + "\n"]
+    text = registry.description(card)
+    assert len(text) <= 5000
+    assert "## two" in text
+    assert "## three" not in text
+    assert "MODEL_CARD.md" in text
+    assert "artifact" not in registry.description(card[:2])
+
+
+def test_the_pipelines_student_is_registered_with_its_card(pipeline):
+    client = store(pipeline)
+    run = tracked(pipeline, "workspace")["register"]
+    version = client.get_model_version_by_alias("digits-student", "champion")
+    assert version.run_id == run.info.run_id
+    assert version.tags[registry.VERDICT_TAG] == run.data.tags["distillery.verdict"] == "champion: the first version"
+    card = (pipeline / "MODEL_CARD.md").read_text()
+    assert card.startswith(version.description.split("\nThe whole card")[0].rstrip("\n"))
+    folder = Path(client.download_artifacts(run.info.run_id, ""))
+    assert (folder / "MODEL_CARD.md").read_text() == card
+    # the version is the model that `distill` logged, and not another copy
+    maker = tracked(pipeline, "workspace")["distill"].info.run_id
+    assert client.get_logged_model(version.source.removeprefix("models:/")).source_run_id == maker
+
+
+def test_the_cards_numbers_are_the_runs(pipeline):
+    card = (pipeline / "MODEL_CARD.md").read_text()
+    model = keras.models.load_model(pipeline / "models/exported/student.keras")
+    images, labels = (np.load(pipeline / f"data/prepared/test_{part}.npy") for part in ("images", "labels"))
+    predicted = model.predict(images, verbose=0).argmax(axis=1)
+    errors, confusion = int((predicted != labels).sum()), confusion_matrix(labels, predicted)
+    assert f"**{100 * np.mean(predicted == labels):.2f} % right** on {len(labels)} test images, {errors} errors" in card
+    assert f"{model.count_params():,} parameters" in card
+    recall = np.diag(confusion) / confusion.sum(axis=1)
+    weakest = int(np.argmin(recall))
+    assert card.index(f"| {weakest} | {100 * recall[weakest]:.1f} % | {confusion[weakest].sum()} |") == card.index(
+        "|---|---|---|\n"
+    ) + len("|---|---|---|\n")
+    about = json.loads((pipeline / "data/prepared/dataset.json").read_text())
+    assert all(digest in card for digest in about["digests"].values())
+    gain = json.loads((pipeline / "metrics/evaluate.json").read_text())["gain"]
+    assert f"gained {gain['points']:+.2f} points" in card
+    assert "| `distill.temperature` | 4.0 |" in card
