@@ -1,0 +1,97 @@
+"""Pictures that a person uploads: checked before they are decoded, then brought into the form of the model's input."""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from app.handwriting import LAYOUTS, ink_of_picture, placed
+from stages.data.image_folder import FORMATS, squared, unreadable, upright
+from stages.params import InputError
+
+MAX_BYTES = 10_000_000
+MAX_PIXELS = 50_000_000  # a good camera's photograph; as an array in colour 150 MB
+ACCEPTED = f"{', '.join(FORMATS)}, up to {MAX_BYTES // 1_000_000} MB and {MAX_PIXELS // 1_000_000} million pixels"
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """An image as models take it.
+
+    Attributes:
+        pixels: uint8, (height, width, channels).
+        changes: what was done to the picture, for people; empty where nothing was.
+    """
+
+    pixels: np.ndarray
+    changes: str
+
+
+def open_picture(content: bytes, name: str, mode: str, side: int) -> Image.Image:
+    """Decode a picture, unless its size, its format or its header speak against it.
+
+    Args:
+        content: the file.
+        name: the file's, for messages.
+        mode: `L` or `RGB`, what it is converted to.
+        side: pixels; a JPEG much larger than that is decoded at a part of its size.
+
+    Raises:
+        InputError: one line that names the file, what was found and what is accepted.
+    """
+    if len(content) > MAX_BYTES:
+        raise InputError(f"{name}: {len(content) / 1e6:,.1f} MB; accepted: {ACCEPTED}")
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            width, height = picture.size  # from the header: nothing is decoded yet
+            if width * height > MAX_PIXELS:
+                raise InputError(f"{name}: {width:,} × {height:,} pixels; accepted: {ACCEPTED}")
+            if picture.mode == "F":
+                raise ValueError("floating-point values have no fixed range")
+            picture.draft(None, (2 * side, 2 * side))
+            return upright(picture, mode)
+    except InputError:
+        raise
+    except Image.DecompressionBombError:  # so many that Pillow itself refuses
+        raise InputError(f"{name}: more pixels than can be safe to decode; accepted: {ACCEPTED}") from None
+    except Exception as error:  # what Pillow's readers raise on damaged files is of many kinds
+        raise unreadable(name, error) from None
+
+
+def picture_input(content: bytes, name: str, dataset: str, shape: tuple[int, int, int]) -> ModelInput:
+    """An uploaded picture as the model's input.
+
+    For data sets of handwriting and of clothes on black, what the picture shows is found, turned light on dark and
+    placed as the data set places it. For others the picture is scaled and cropped as the user's own images are when a
+    data set is made of them.
+
+    Args:
+        content: the file.
+        name: the file's.
+        dataset: name of the data set.
+        shape: (height, width, channels) of the model's input.
+
+    Raises:
+        InputError: when the file is not accepted, or shows nothing.
+    """
+    height, width, channels = shape
+    mode = "L" if channels == 1 else "RGB"
+    layout = LAYOUTS.get(dataset)
+    # A drawing's thin strokes would suffer from a JPEG decoded at a part of its size.
+    picture = open_picture(content, name, mode, max(height, width) if layout is None else 1000)
+    if layout is None:
+        pixels = np.asarray(squared(picture, height)).reshape(shape)
+        same = picture.size == (width, height)
+        return ModelInput(pixels, "" if same else f"the middle square, scaled to {width} × {height}")
+    ink, inverted = ink_of_picture(np.asarray(picture))
+    if picture.size == (width, height) and not inverted:
+        return ModelInput(np.asarray(picture).reshape(shape), "")
+    if not ink.any():
+        raise InputError(f"{name}: nothing stands out from its background; accepted: dark ink on light paper, or light")
+    turned = "its border is light, so it was inverted; " if inverted else ""
+    where = "centre of mass" if layout.by_mass else "middle"
+    return ModelInput(
+        placed(ink, height, layout).reshape(shape),
+        f"{turned}fitted into {layout.box} × {layout.box} and placed by its {where}",
+    )
