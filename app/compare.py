@@ -50,7 +50,7 @@ def show_headline(evaluation: Evaluation) -> None:
 
 def times(ratio: float, above: str, below: str) -> str:
     """A ratio for people, `2.6× fewer`; below 1 its inverse, `1.5× more`."""
-    return f"{ratio:.1f}× {above}" if ratio >= 1 else f"{1 / ratio:.1f}× {below}"
+    return f"{ratio:.1f}× {above}" if ratio >= 0.95 else f"{1 / ratio:.1f}× {below}"
 
 
 def show_models(models: dict[str, LoadedModel], evaluation: Evaluation | None) -> None:

@@ -14,7 +14,10 @@ from app import charts, sidebar  # noqa: E402, after the line above
 
 st.set_page_config("Distillery", page_icon=charts.icon(), layout="wide")
 st.html(  # Streamlit's own margins take a third of a laptop's screen
-    "<style>.stMainBlockContainer {padding: 3.5rem 3rem 3rem; max-width: 1500px} h1 {font-size: 2.1rem}</style>"
+    "<style>.stMainBlockContainer {padding: 3.5rem 3rem 3rem; max-width: 1500px} h1 {font-size: 2.1rem}"
+    # On a narrow window what stands side by side stands one below the other, rather than cut off.
+    "@media (max-width: 1150px) {.stMainBlockContainer {padding: 3.5rem 1.5rem 2rem}"
+    " [data-testid=stHorizontalBlock] {flex-wrap: wrap} [data-testid=stColumn] {min-width: 300px}}</style>"
 )
 page = st.navigation(
     [

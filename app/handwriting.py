@@ -71,13 +71,31 @@ def ink_of_picture(grey: np.ndarray) -> tuple[np.ndarray, bool]:
     inverted = bool(np.median(border) > 127)
     if inverted:
         values, border = 255 - values, 255 - border
+    # Light that falls from one side: without the plane through the border, where that fits it better than one value.
+    level = values - _plane(values)
+    if _grain(_border(level)) < _grain(border):
+        values, border = level, _border(level)
     # Half of the border may be shadow, an edge of the table, or ink that runs out of the picture.
     background = np.median(border)
-    grain = 3 * np.median(np.abs(border - background)) + np.percentile(np.abs(border - background), 75)
+    grain = _grain(border)
     values = np.clip(values - background - grain, 0, None)
     if values.max() < 25:  # a tenth of the whole range: nothing stands out
         return np.zeros(values.shape, np.uint8), inverted
     return _without_specks(np.round(255 * values / values.max()).astype(np.uint8)), inverted
+
+
+def _grain(border: np.ndarray) -> float:
+    """How far a border strays from its middle value."""
+    deviation = np.abs(border - np.median(border))
+    return 3 * np.median(deviation) + np.percentile(deviation, 75)
+
+
+def _plane(values: np.ndarray) -> np.ndarray:
+    """The plane through the border, by least squares, (height, width)."""
+    rows, columns = (axis / max(values.shape) for axis in np.indices(values.shape))
+    terms = np.stack([np.ones_like(rows), rows, columns], axis=-1)
+    inside = np.stack([_border(terms[..., n]) for n in range(3)], axis=-1)
+    return terms @ np.linalg.lstsq(inside, _border(values), rcond=None)[0]
 
 
 def _border(values: np.ndarray) -> np.ndarray:
@@ -121,6 +139,8 @@ def placed(ink: np.ndarray, side: int, layout: Layout) -> np.ndarray:
             (width, height), Image.Resampling.BICUBIC if enlarged else Image.Resampling.BOX
         )  # BOX: the part of each pixel that has ink
     )
+    if layout.by_mass:  # handwriting: a thin pen's stroke is full ink, too
+        small = np.round(small * (255 / max(1, small.max()))).astype(np.uint8)
     rows, columns = center_of_mass(small) if layout.by_mass and small.any() else ((height - 1) / 2, (width - 1) / 2)
     top = int(np.clip(round(layout.middle - rows), 0, side - height))
     left = int(np.clip(round(layout.middle - columns), 0, side - width))

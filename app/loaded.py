@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from app import predictions, recorded, results
+from app import predictions, recorded, results, uploads
 from app.results import Evaluation, ModelFile
+from app.uploads import ModelInput
 from stages.data import prepared
 from stages.data.prepared import Split
 from stages.params import InputError
 
 Identity = tuple[str, int, int]
+DECODING = threading.Lock()  # a photograph takes hundreds of megabytes for a moment
 DRAWING = threading.Lock()  # matplotlib's pyplot is not made for several visitors at once
 
 
@@ -177,9 +179,21 @@ def _answers(who: tuple, pixels: bytes, shape: tuple[int, ...], _loaded: Mapping
     return predictions.answers({kind: one.model for kind, one in _loaded.items()}, image)
 
 
-@st.cache_data(show_spinner="Asking DVC and MLflow for their experiments…", ttl="10m")
+@st.cache_data(show_spinner=False, max_entries=8)
+def picture(content: bytes, name: str, dataset: str, shape: tuple[int, int, int]) -> ModelInput:
+    """`uploads.picture_input`, decoded once an upload, so that moving a slider does not decode again."""
+    with DECODING:
+        return uploads.picture_input(content, name, dataset, shape)
+
+
 def experiments(folder: str) -> tuple[list[recorded.Row], list[str]]:
     """Rows of `recorded.merged` for the project in `folder`, and a line for each source that cannot tell."""
+    files = [*results.EVALUATED, Path("params.yaml"), Path("dvc.lock"), Path("mlflow.db"), Path(".git/logs/HEAD")]
+    return _experiments(folder, tuple(identity(path) for path in files))
+
+
+@st.cache_data(show_spinner="Asking DVC and MLflow for their experiments…", ttl="10m", max_entries=2)
+def _experiments(folder: str, who: tuple[Identity, ...]) -> tuple[list[recorded.Row], list[str]]:
     rows, problems = {"dvc": [], "mlflow": []}, []
     for source, read in (("dvc", recorded.dvc_experiments), ("mlflow", recorded.mlflow_experiments)):
         try:

@@ -10,7 +10,7 @@ from app.charts import percent
 from app.handwriting import BRUSH, CANVAS, LAYOUTS, ink_of_canvas, placed
 from app.loaded import LoadedModel
 from app.results import Evaluation
-from app.uploads import ACCEPTED, MAX_BYTES, ModelInput, picture_input
+from app.uploads import ACCEPTED, MAX_BYTES, ModelInput
 from stages.data.prepared import Split
 from stages.params import InputError
 
@@ -129,7 +129,7 @@ def uploaded_image(dataset: str, shape: tuple[int, int, int]) -> ModelInput | No
     if file is None:
         return None
     try:
-        return picture_input(file.getvalue(), file.name, dataset, shape)
+        return loaded.picture(file.getvalue(), file.name, dataset, shape)
     except InputError as error:
         st.error(sidebar.message(str(error)), icon=":material/block:")
         return None

@@ -4,14 +4,14 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from app.handwriting import LAYOUTS, ink_of_picture, placed
 from stages.data.image_folder import FORMATS, squared, unreadable, upright
 from stages.params import InputError
 
 MAX_BYTES = 10_000_000
-MAX_PIXELS = 50_000_000  # a good camera's photograph; as an array in colour 150 MB
+MAX_PIXELS = 50_000_000  # a good camera's photograph
 ACCEPTED = f"{', '.join(FORMATS)}, up to {MAX_BYTES // 1_000_000} MB and {MAX_PIXELS // 1_000_000} million pixels"
 
 
@@ -50,13 +50,21 @@ def open_picture(content: bytes, name: str, mode: str, side: int) -> Image.Image
             if picture.mode == "F":
                 raise ValueError("floating-point values have no fixed range")
             picture.draft(None, (2 * side, 2 * side))
-            return upright(picture, mode)
+            return upright(_shrunk(picture, side), mode)
     except InputError:
         raise
     except Image.DecompressionBombError:  # so many that Pillow itself refuses
         raise InputError(f"{name}: more pixels than can be safe to decode; accepted: {ACCEPTED}") from None
     except Exception as error:  # what Pillow's readers raise on damaged files is of many kinds
         raise unreadable(name, error) from None
+
+
+def _shrunk(picture: Image.Image, side: int) -> Image.Image:
+    """A picture at a whole part of its size, no side below twice `side`: several copies of it will be made."""
+    part = min(picture.size) // (2 * side)
+    if part < 2 or picture.mode not in ("L", "LA", "RGB", "RGBA"):
+        return picture
+    return ImageOps.exif_transpose(picture).reduce(part)
 
 
 def picture_input(content: bytes, name: str, dataset: str, shape: tuple[int, int, int]) -> ModelInput:
@@ -88,7 +96,9 @@ def picture_input(content: bytes, name: str, dataset: str, shape: tuple[int, int
     if picture.size == (width, height) and not inverted:
         return ModelInput(np.asarray(picture).reshape(shape), "")
     if not ink.any():
-        raise InputError(f"{name}: nothing stands out from its background; accepted: dark ink on light paper, or light")
+        raise InputError(
+            f"{name}: nothing stands out from its background; accepted: dark ink on light paper, or light ink on dark"
+        )
     turned = "its border is light, so it was inverted; " if inverted else ""
     where = "centre of mass" if layout.by_mass else "middle"
     return ModelInput(
