@@ -46,7 +46,7 @@ def test_a_challenger_becomes_champion_by_mcnemars_test_alone(client):
     right = np.ones(1000, bool)
     right[:40] = False  # 40 errors
     _, verdict = registered(client, "digits", "1", right)
-    assert verdict == "champion: the first version"
+    assert verdict == "champion: there was none"
     assert aliases(client, "digits") == {"challenger": 1, "champion": 1}
 
     slightly = right.copy()
@@ -70,12 +70,21 @@ def test_a_challenger_becomes_champion_by_mcnemars_test_alone(client):
     assert verdict.startswith("challenger: not shown")
     assert aliases(client, "digits") == {"challenger": 4, "champion": 3}
 
+    # the champion's answers are gone, as after `mlflow gc`: nobody is compared, and nothing fails
+    kept = Path(client.get_run(version.run_id).info.artifact_uri.removeprefix("file://")) / registry.ANSWERS
+    answers = kept.read_bytes()
+    kept.unlink()
+    _, verdict = registered(client, "digits", "5", clearly)
+    assert verdict.startswith("not compared: the artifact registration/right.npy of version 3, the champion, is gone")
+    assert aliases(client, "digits") == {"challenger": 5, "champion": 3}
+    kept.write_bytes(answers)
+
     # the same file again is the same version, and keeps its verdict
     again, verdict = registered(client, "digits", "3", clearly)
     assert again.version == version.version
     assert verdict.startswith("champion: better than version 1 ")
     assert aliases(client, "digits") == {"challenger": 3, "champion": 3}
-    assert len(client.search_model_versions("name = 'digits'")) == 4
+    assert len(client.search_model_versions("name = 'digits'")) == 5
 
 
 def test_another_test_set_is_not_compared(client):
@@ -92,6 +101,15 @@ def test_a_champion_made_by_hand_is_not_replaced(client):
     _, verdict = registered(client, "mine", "1", np.ones(10, bool))
     assert verdict.startswith("not compared: version 1")
     assert aliases(client, "mine") == {"challenger": 2, "champion": 1}
+
+
+def test_the_same_student_again_gets_its_newest_card(client):
+    right = np.ones(10, bool)
+    registered(client, "again", "1", right)
+    model = client.search_model_versions("name = 'again'")[0]
+    registry.register(client, "again", model.model_id, model.run_id, "1", TEST, ["# another card\n"])
+    (version,) = client.search_model_versions("name = 'again'")
+    assert version.description == "# another card\n\n"
 
 
 def test_another_error_of_the_server_is_not_swallowed(client):
@@ -114,7 +132,7 @@ def test_the_pipelines_student_is_registered_with_its_card(pipeline):
     run = tracked(pipeline, "workspace")["register"]
     version = client.get_model_version_by_alias("digits-student", "champion")
     assert version.run_id == run.info.run_id
-    assert version.tags[registry.VERDICT_TAG] == run.data.tags["distillery.verdict"] == "champion: the first version"
+    assert version.tags[registry.VERDICT_TAG] == run.data.tags["distillery.verdict"] == "champion: there was none"
     card = (pipeline / "MODEL_CARD.md").read_text()
     assert card.startswith(version.description.split("\nThe whole card")[0].rstrip("\n"))
     folder = Path(client.download_artifacts(run.info.run_id, ""))

@@ -44,7 +44,7 @@ def register(
             raise
     for version in client.search_model_versions(f"name = '{name}'"):
         if (version.tags.get(DIGEST_TAG), version.tags.get(TEST_TAG)) == (digest, test_digest):
-            return version
+            return client.update_model_version(name, version.version, description(card))
     return client.create_model_version(
         name,
         source=f"models:/{model_id}",
@@ -99,11 +99,16 @@ def _verdict(
     client: MlflowClient, champion: ModelVersion | None, version: ModelVersion, right: np.ndarray
 ) -> tuple[bool, str]:
     if champion is None:
-        return True, "champion: the first version"
+        return True, "champion: there was none"
     if champion.tags.get(TEST_TAG) != version.tags[TEST_TAG]:
         return False, (
             f"not compared: version {champion.version}, the champion, was tested on other images; to replace it, "
             f"give this version the alias {CHAMPION} by hand"
+        )
+    if ANSWERS not in [file.path for file in client.list_artifacts(champion.run_id, str(Path(ANSWERS).parent))]:
+        return False, (
+            f"not compared: the artifact {ANSWERS} of version {champion.version}, the champion, is gone; to"
+            f" replace it, give this version the alias {CHAMPION} by hand"
         )
     champions = np.load(Path(client.download_artifacts(champion.run_id, ANSWERS)), allow_pickle=False)
     wins, losses, p = sign_test(right.astype(np.int8) - champions.astype(np.int8))
