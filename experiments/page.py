@@ -77,13 +77,17 @@ def main() -> None:
 def stale(name: str, overrides: str) -> bool:
     """Whether a result was made with other parameters than its preset has now.
 
-    Sections that the preset got since, of stages that nothing in the result depends on, do not matter.
+    What the preset got since does not matter: a result that was made without a parameter was made with its default.
     """
     if overrides.split("presets/")[1].split(".yaml")[0] != name:  # a run with overrides, under its own name
         return False
     yaml = YAML(typ="safe")
     preset = yaml.load(ROOT / f"presets/{name}.yaml")
-    return any(preset[section] != values for section, values in yaml.load(RESULTS / name / "params.yaml").items())
+    return any(
+        preset[section].get(key) != value
+        for section, values in yaml.load(RESULTS / name / "params.yaml").items()
+        for key, value in values.items()
+    )
 
 
 def _read(name: str, metrics: str) -> dict:

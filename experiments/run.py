@@ -111,7 +111,7 @@ def keep(name: str, folder: Path, command: str, seconds: dict[str, float], not_r
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
     made = {
         "commit": commit.stdout.strip(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
@@ -123,7 +123,7 @@ def keep(name: str, folder: Path, command: str, seconds: dict[str, float], not_r
     (target / "run.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
-def _processor() -> str:
+def processor() -> str:
     """The processor's name; `platform.processor()` is empty on Linux."""
     cpuinfo = Path("/proc/cpuinfo")
     if not cpuinfo.is_file():

@@ -9,6 +9,7 @@ from stages.tracking.journal import Journal
 
 MODELS = Path("models")
 FIGURES = Path("plots/figures")
+RECEIPT = MODELS / "evaluated.json"  # not in Git: a fresh clone has no record of an evaluation yet, and makes one
 TRAINED_BY = {"teacher": "train_teacher", "distilled": "distill", "scratch": "train_scratch"}
 
 
@@ -111,7 +112,9 @@ def evaluate(params: Params, run: Journal) -> None:
         settings.sheet_images,
         (headline["omitted"], students["distilled"].omitted_classes) if omitted else None,
     )
-    run.made_by({kind: file_digest(path) for kind, path in paths.items()})
+    digests = {kind: file_digest(path) for kind, path in paths.items()}
+    run.made_by(digests)
+    write_json(RECEIPT, digests | {"test": test.digest})
     _print_summary(headline, timing)
     for kind, models in logits.items():
         if count := quality[kind]["models_of_one_class"]:

@@ -85,6 +85,7 @@ Dropout = Annotated[float, Field(ge=0, lt=1)]
 Jitter = Annotated[int, Field(ge=0, le=16)]
 Schedule = Literal["constant", "cosine"]
 Precision = Literal["float32", "mixed_bfloat16"]
+Compilation = Literal["auto", "xla", "none"]
 
 
 class Section(BaseModel):
@@ -111,6 +112,23 @@ class Training(Section):
     weight_decay: WeightDecay = Field(description="decoupled weight decay of AdamW")
     dropout: Dropout = Field(description="dropout rate where the architecture has dropout")
     precision: Precision = Field(description="arithmetic while training; what is saved is always float32")
+    compilation: Compilation = Field(
+        description="of training; `auto`: with XLA but on a CPU under TensorFlow, where that is slower"
+    )
+    steps_per_execution: int = Field(
+        ge=1, le=10_000, description="steps that run before control returns to Python; under TensorFlow"
+    )
+    devices: int = Field(
+        ge=1, le=64, description="devices of this host that share each batch; more than 1 with `KERAS_BACKEND=jax`"
+    )
+
+    @field_validator("devices")
+    @classmethod
+    def _devices_share_batches(cls, devices: int, info: ValidationInfo) -> int:
+        batch_size = info.data.get("batch_size")
+        if batch_size and batch_size % devices:
+            raise ValueError(f"accepted: a divisor of batch_size, {batch_size}")
+        return devices
 
 
 class Student(Training):

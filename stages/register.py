@@ -9,6 +9,7 @@ from stages.tracking.journal import Journal
 
 STUDENT = Path("models/exported/student.keras")
 CARD = Path("MODEL_CARD.md")
+RECEIPT = Path("models/registered.json")  # not in Git: a fresh clone has no registry yet, and registers
 
 
 def register(params: Params, run: Journal) -> None:
@@ -16,7 +17,7 @@ def register(params: Params, run: Journal) -> None:
     import numpy as np
 
     from stages.data.prepared import load_description
-    from stages.files import file_digest, written_whole
+    from stages.files import file_digest, write_json, written_whole
     from stages.reporting.card import Facts, model_card
     from stages.reporting.tables import read_text_columns
 
@@ -56,7 +57,8 @@ def register(params: Params, run: Journal) -> None:
         image_shape=about["image_shape"],
         classes=len(numbers),
     )
-    print(f"{CARD} written; MLflow's registry has the student as {name}, alias challenger", flush=True)
+    write_json(RECEIPT, {"name": name, "student_sha256": digest})
+    print(f"{CARD} written; the student is handed over to MLflow's registry as {name}", flush=True)
 
 
 def _read(path: str) -> dict:

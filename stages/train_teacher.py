@@ -13,7 +13,7 @@ def train_teacher(params: Params, run: Journal, resume_folder: Path | None = Non
     """Write the teacher."""
     from stages.data.prepared import load_description, load_split
     from stages.learning.batches import Batches
-    from stages.learning.models import as_teacher, build_model, load_model, save_model, served_copy
+    from stages.learning.models import as_teacher, build_model, check_devices, load_model, save_model, served_copy
     from stages.learning.prediction import predict_logits
     from stages.learning.resume_point import ResumePoint
     from stages.learning.training import assess, compile_model, fit
@@ -23,6 +23,7 @@ def train_teacher(params: Params, run: Journal, resume_folder: Path | None = Non
     check_students(params, about)
     run.dataset(about, context="training")
     settings = params.train_teacher
+    check_devices("train_teacher.devices", settings.devices)
     record = TeacherRecord(run, validation.labels, about)
 
     if settings.model == TRAINED:
@@ -34,7 +35,7 @@ def train_teacher(params: Params, run: Journal, resume_folder: Path | None = Non
             "seed": settings.seed,
             "softmax_temperature": settings.softmax_temperature,
         }
-        model = build_model(**build, max_norm=settings.max_norm, precision=settings.precision)
+        model = build_model(**build, max_norm=settings.max_norm, precision=settings.precision, devices=settings.devices)
         batches = Batches(
             train.images,
             train.labels,
@@ -42,8 +43,9 @@ def train_teacher(params: Params, run: Journal, resume_folder: Path | None = Non
             settings.seed,
             jitter=settings.jitter,
             flip=settings.flip,
+            devices=settings.devices,
         )
-        compile_model(model, settings, batches.num_batches, label_smoothing=0.0)
+        compile_model(model, settings, len(batches), label_smoothing=0.0)
         fitted = fit(
             model,
             batches,
@@ -74,8 +76,9 @@ def train_teacher(params: Params, run: Journal, resume_folder: Path | None = Non
 def check_students(params: Params, about: dict) -> None:
     """What would stop the students is told before the teacher is trained, which may take hours."""
     from stages.data.training_set import omitted_labels
-    from stages.learning.models import build_model
+    from stages.learning.models import build_model, check_devices
 
+    check_devices("student.devices", params.student.devices)
     omitted_labels(about["classes"], params.student.omit_classes)
     counts = about["class_counts"]["train"]
     images = sum(count for name, count in counts.items() if name not in params.student.omit_classes)

@@ -11,6 +11,8 @@ TEACHER = Path("models/teacher.keras")
 
 def transfer(params: Params, run: Journal) -> None:
     """Write the teacher's logits."""
+    from collections.abc import Iterator
+
     import numpy as np
 
     from stages.data.prepared import load_description, load_split
@@ -25,13 +27,16 @@ def transfer(params: Params, run: Journal) -> None:
     teacher = load_model(TEACHER)
     settings = params.student
     offsets = stored_offsets(len(train.labels), settings.views, settings.jitter, settings.flip)
-    logits = []
-    for view, offset in enumerate(offsets, start=1):
-        logits.append(predict_logits(teacher, train.images, offset))
-        accuracy = float(np.mean(logits[-1].argmax(axis=1) == train.labels))
-        print(f"view {view} of {len(offsets)}: the teacher has {100 * accuracy:.2f} % right", flush=True)
-        run.metrics({"accuracy": accuracy}, step=view)
-    save_transfer(np.stack(logits), file_digest(TEACHER), train.digest, offsets)
+
+    def logits_of_views() -> Iterator[np.ndarray]:
+        for view, offset in enumerate(offsets, start=1):
+            logits = predict_logits(teacher, train.images, offset)
+            accuracy = float(np.mean(logits.argmax(axis=1) == train.labels))
+            print(f"view {view} of {len(offsets)}: the teacher has {100 * accuracy:.2f} % right", flush=True)
+            run.metrics({"accuracy": accuracy}, step=view)
+            yield logits
+
+    save_transfer(logits_of_views(), len(about["classes"]), file_digest(TEACHER), train.digest, offsets)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,14 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn.datasets import load_digits
 
+from stages.data.mapped import MappedPages, mapped_bytes
 from stages.data.prepared import Split
 from stages.data.training_set import TrainingSet
 from stages.data.views import show, stored_offsets
+from stages.learning.adam import FusedAdam
 from stages.learning.batches import Batches
 from stages.learning.cross_validation import cross_validate
 from stages.learning.distiller import Distiller, method
@@ -21,8 +24,8 @@ from stages.learning.models import as_teacher, build_model, load_model, save_mod
 from stages.learning.prediction import predict_logits
 from stages.learning.soft_losses import dist_loss, dkd_loss, kd_loss
 from stages.learning.students import load_students, predict_students, save_choice, train_students
-from stages.learning.training import assess, compile_model, fit
-from stages.learning.transfer import load_transfer, save_transfer
+from stages.learning.training import assess, compile_model, fit, train_epoch
+from stages.learning.transfer import HALF_PRECISION_FROM, compact, load_transfer, save_transfer
 from stages.params import TRAINED, Distill, InputError, Student, TrainTeacher
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,6 +39,9 @@ TRAINING = {
     "weight_decay": 0.0,
     "dropout": 0.2,
     "precision": "float32",
+    "compilation": "auto",
+    "steps_per_execution": 64,
+    "devices": 1,
 }
 VIEWS = {"jitter": 0, "flip": False, "views": 1, "omit_classes": []}
 OWN = {"model": TRAINED, "softmax_temperature": 1.0, "max_norm": 0.0, "flip": False}
@@ -108,30 +114,97 @@ def test_the_distiller_refuses_what_it_cannot_use(digits, student):
         compiled(Distiller(student, 1.0, 0.5)).train_on_batch(digits[0][:8], digits[1][:8])
 
 
-def test_every_epoch_has_every_image_once_with_its_own_label_and_logits(digits):
+def epoch_of(batches: Batches, number: int):
+    """The images of an epoch, in their order, their labels and the teacher's logits for them."""
+    segments = list(batches.segments(number))
+    images, labels, logits = (
+        np.concatenate(parts)
+        for parts in zip(
+            *((images, targets["labels"], targets["teacher_logits"]) for images, targets in segments), strict=True
+        )
+    )
+    return images, labels, logits
+
+
+@pytest.mark.parametrize("segment_bytes", [1, 50_000, 2**28])
+def test_every_epoch_has_every_image_once_with_its_own_label_and_logits(digits, segment_bytes):
     images, labels = digits
     logits = np.arange(len(labels) * 10, dtype=np.float32).reshape(-1, 10)
-    batches = Batches(images, labels, 100, seed=3, teacher_logits=logits[np.newaxis])
+    batches = Batches(
+        images, labels, 100, seed=3, teacher_logits=logits[np.newaxis], segment_bytes=segment_bytes, jitter=0
+    )
+    sizes = [len(shown) for shown, _ in batches.segments(1)]
+    assert {size % 100 for size in sizes[:-1]} <= {0}
+    assert max(sizes) <= max(100, segment_bytes / (64 + 40))
     orders = []
-    for _ in range(2):
-        rows = [batches[number] for number in range(len(batches))]
-        index = np.concatenate([targets["teacher_logits"][:, 0] for _, targets in rows]).astype(int) // 10
+    for epoch in (1, 2):
+        shown, shown_labels, shown_logits = epoch_of(batches, epoch)
+        index = shown_logits[:, 0].astype(int) // 10
         np.testing.assert_array_equal(np.sort(index), np.arange(len(labels)))
-        np.testing.assert_array_equal(np.concatenate([shown for shown, _ in rows]), images[index])
-        np.testing.assert_array_equal(np.concatenate([targets["labels"] for _, targets in rows]), labels[index])
+        np.testing.assert_array_equal(shown, images[index])
+        np.testing.assert_array_equal(shown_labels, labels[index])
         orders.append(index)
-        batches.on_epoch_end()
     assert not np.array_equal(*orders)
 
 
 def test_jittered_batches_depend_on_seed_epoch_and_batch_alone(digits):
-    def batches(seed):
-        return Batches(*digits, 50, seed=seed, jitter=2)
+    def images(seed, epoch, segment_bytes=2**28):
+        batches = Batches(*digits, 50, seed=seed, jitter=2, segment_bytes=segment_bytes)
+        return np.concatenate([shown for shown, _ in batches.segments(epoch)])
 
-    backwards, forwards = batches(1), batches(1)
-    last_first = [backwards[number][0] for number in (3, 2, 1, 0)][::-1]
-    np.testing.assert_array_equal(last_first, [forwards[number][0] for number in range(4)])
-    assert not np.array_equal(batches(2)[0][0], forwards[0][0])
+    np.testing.assert_array_equal(images(1, 3), images(1, 3, segment_bytes=10_000))
+    assert not np.array_equal(images(1, 3), images(2, 3))
+    assert not np.array_equal(images(1, 3), images(1, 4))
+
+
+def test_on_several_devices_only_the_rest_of_an_epoch_is_left_out(digits):
+    images, labels = digits
+    logits = np.arange(len(labels), dtype=np.float32).reshape(1, -1, 1)
+    batches = Batches(images, labels, 64, seed=3, teacher_logits=logits, devices=8)
+    left_out = []
+    for epoch in (1, 2):
+        shown = epoch_of(batches, epoch)[2][:, 0].astype(int)
+        assert len(shown) % 8 == 0
+        left_out.append(set(range(len(labels))) - set(shown.tolist()))
+        assert len(left_out[-1]) == len(labels) % 8 == 5
+    assert left_out[0] != left_out[1]
+
+
+def test_mapped_files_stay_within_their_budget_in_memory(tmp_path):
+    np.lib.format.open_memmap(tmp_path / "big.npy", "w+", np.uint8, (64, 2**20))[:] = 1
+    order = np.random.default_rng(0).permutation(64)
+    for budget, low, high in ((2**30, 60 * 2**20, 2**30), (8 * 2**20, 0, 16 * 2**20)):
+        big = np.load(tmp_path / "big.npy", mmap_mode="r")
+        pages = MappedPages([big], budget)
+        before, most = mapped_bytes(), 0
+        for start in range(0, 2**20, 2**12):
+            for row in order:
+                assert big[row, start] == 1
+                pages.keep_to_budget()
+                most = max(most, mapped_bytes() - before)
+        assert low <= most <= high
+        del big, pages
+
+
+@pytest.mark.parametrize("weight_decay", [None, 0.01])
+def test_adam_follows_its_formula(weight_decay):
+    """Recomputed in float64; and as Keras's own, to rounding."""
+    random = np.random.default_rng(0)
+    weights = random.normal(size=(7, 5))
+    variables = [keras.Variable(weights.astype(np.float32)) for _ in range(2)]
+    optimizers = [kind(0.01, weight_decay=weight_decay) for kind in (FusedAdam, keras.optimizers.Adam)]
+    first, second = np.zeros((2, 7, 5))
+    for step in range(1, 21):
+        gradient = random.normal(size=(7, 5)) * 10.0 ** random.integers(-6, 3)
+        weights = weights - (weight_decay or 0) * 0.01 * weights
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        rate = 0.01 * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+        weights = weights - rate * first / (np.sqrt(second) + 1e-7)
+        for optimizer, variable in zip(optimizers, variables, strict=True):
+            optimizer.apply([keras.ops.convert_to_tensor(gradient.astype(np.float32))], [variable])
+    np.testing.assert_allclose(variables[0].numpy(), weights, rtol=1e-4, atol=2e-5)
+    np.testing.assert_allclose(variables[0].numpy(), variables[1].numpy(), rtol=1e-5, atol=1e-6)
 
 
 def fitted(digits, **changes):
@@ -229,6 +302,19 @@ def test_a_model_holds_its_preprocessing(digits, student):
 def test_the_architectures_have_the_published_numbers_of_parameters(architecture, shape, trainable):
     model = build_model(architecture, shape, 10, dropout=0.5, seed=0)
     assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == trainable
+
+
+def test_several_devices_are_refused_where_keras_trains_on_one(digits):
+    with pytest.raises(
+        InputError, match=r"student\.devices: found 2; accepted: 1 under tensorflow, .*KERAS_BACKEND=jax"
+    ):
+        train_students(
+            Path("nowhere"),
+            Student(**(TRAINING | {"devices": 2}), **VIEWS, seeds=[0]),
+            10,
+            training_set(digits),
+            on_epoch=lambda *_: None,
+        )
 
 
 def test_images_too_small_for_an_architecture_are_told_in_one_line():
@@ -374,7 +460,7 @@ def test_transfer_logits_are_those_of_these_views_of_these_images(tmp_path, monk
     with pytest.raises(InputError, match="no such file; run `dvc repro transfer`"):
         load_transfer(3, "images", offsets)
     logits = np.arange(24, dtype=np.float32).reshape(2, 4, 3)
-    save_transfer(logits, "teacher", "images", offsets)
+    save_transfer(logits, 3, "teacher", "images", offsets)
     found, teacher_digest = load_transfer(3, "images", offsets)
     np.testing.assert_array_equal(found, logits)
     assert teacher_digest == "teacher"
@@ -389,6 +475,30 @@ def test_transfer_logits_are_those_of_these_views_of_these_images(tmp_path, monk
     array.write_bytes(array.read_bytes()[:100])
     with pytest.raises(InputError, match="damaged"):
         load_transfer(3, "images", offsets)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0, 20.0])
+def test_half_precision_changes_no_prediction_and_hardly_a_probability(temperature):
+    logits = np.random.default_rng(0).normal(scale=6, size=(2000, 1000)).astype(np.float32) + 50
+    kept = compact(logits)
+    assert kept.dtype == np.float16
+    np.testing.assert_array_equal(kept.argmax(axis=1), logits.argmax(axis=1))
+    exact, found = (softmax(values.astype(np.float64) / temperature, axis=1) for values in (logits, kept))
+    np.testing.assert_allclose(found, exact, rtol=0.02, atol=1e-9)
+    assert np.abs(found - exact).sum(axis=1).max() < 2e-3
+    far = compact(np.array([[0, 1e6, -1e30]], np.float32))
+    np.testing.assert_array_equal(softmax(far.astype(np.float64), axis=1), [[0, 1, 0]])
+
+
+def test_logits_of_many_classes_are_kept_in_half_precision(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    offsets = stored_offsets(50, 2, 1, False)
+    for classes, dtype in ((HALF_PRECISION_FROM - 1, np.float32), (HALF_PRECISION_FROM, np.float16)):
+        logits = np.random.default_rng(0).normal(size=(2, 50, classes)).astype(np.float32)
+        save_transfer(iter(logits), classes, "teacher", "images", offsets)
+        found, _ = load_transfer(classes, "images", offsets)
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found.argmax(axis=2), logits.argmax(axis=2))
 
 
 def training_set(digits, views: int = 1, omitted: int | None = None) -> TrainingSet:
@@ -409,20 +519,18 @@ def test_each_view_is_shown_with_its_own_logits(digits):
         data.train.images, data.train.labels, 64, 5, among=data.among, offsets=data.offsets, teacher_logits=logits
     )
     seen = []
-    for _ in range(3):
-        for number in range(len(batches)):
-            images, targets = batches[number]
-            views, rows = np.divmod(targets["teacher_logits"][:, 0].astype(int), 1000)
-            np.testing.assert_array_equal(images, show(data.train.images[rows], data.offsets[views, rows]))
-            np.testing.assert_array_equal(targets["labels"], data.train.labels[rows])
-            seen += list(zip(views.tolist(), rows.tolist(), strict=True))
+    for epoch in (1, 2, 3):
+        images, labels, own_logits = epoch_of(batches, epoch)
+        views, rows = np.divmod(own_logits[:, 0].astype(int), 1000)
+        np.testing.assert_array_equal(images, show(data.train.images[rows], data.offsets[views, rows]))
+        np.testing.assert_array_equal(labels, data.train.labels[rows])
+        seen += list(zip(views.tolist(), rows.tolist(), strict=True))
         assert len(seen) % len(data.among) == 0
-        batches.on_epoch_end()
     assert sorted(seen) == [(view, row) for view in range(3) for row in data.among]
 
 
 def test_fit_shows_the_next_view_every_epoch(digits):
-    """Through Keras itself, which fetches ahead of training."""
+    """Through Keras itself, which cuts the batches."""
     data = training_set(digits, views=2)
     logits = np.repeat(np.arange(2, dtype=np.float32), 1000).reshape(2, 1000, 1)
     batches = Batches(data.train.images, data.train.labels, 64, 5, offsets=data.offsets, teacher_logits=logits)
@@ -436,7 +544,8 @@ def test_fit_shows_the_next_view_every_epoch(digits):
 
     model = Watcher()
     model.compile(run_eagerly=True, jit_compile=False)
-    model.fit(batches, epochs=4, shuffle=False, verbose=0)
+    for epoch in (1, 2, 3, 4):
+        train_epoch(model, batches, epoch)
     views = np.concatenate([view for _, view in seen]).reshape(4, 1000)
     assert (views.mean(axis=1) == 0.5).all()
     shown = np.concatenate([images for images, _ in seen]).reshape(4, 1000, -1)
@@ -450,8 +559,8 @@ def test_views_logits_agree_with_a_live_teacher_on_the_views(digits):
     teacher = build_model("cnn", SHAPE, 10, dropout=0.5, seed=5)
     logits = np.stack([predict_logits(teacher, data.train.images, offsets) for offsets in data.offsets])
     batches = Batches(data.train.images, data.train.labels, 100, 5, offsets=data.offsets, teacher_logits=logits)
-    images, targets = batches[3]
-    np.testing.assert_allclose(targets["teacher_logits"], teacher.predict_on_batch(images), atol=1e-5)
+    images, _, own_logits = epoch_of(batches, 3)
+    np.testing.assert_allclose(own_logits, predict_logits(teacher, images), atol=1e-5)
 
 
 def test_cross_validation_scores_a_fresh_student_on_what_it_did_not_see(digits):

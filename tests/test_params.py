@@ -50,6 +50,8 @@ def test_the_default_is_accepted():
         ("student", "seeds", [1, 1], "different"),
         ("student", "seeds", ["a"], "list of seeds"),
         ("student", "learning_rate", None, "number"),
+        ("student", "devices", 3, "accepted: a divisor of batch_size, 512"),
+        ("student", "compilation", "xlaa", "'auto', 'xla' or 'none'"),
         ("train_teacher", "jitter", -1, "greater than or equal to 0"),
         ("train_teacher", "model", "teacher.h5", "a .keras file of your own"),
         ("train_teacher", "model", "stages/learning/layers.py", "accepted: stages/learning/architectures.py"),

@@ -35,6 +35,9 @@ TRAINING = {
     "schedule": "cosine",
     "weight_decay": 0.01,
     "dropout": 0.3,
+    "compilation": "auto",
+    "steps_per_execution": 64,
+    "devices": 1,
 }
 
 

@@ -1,18 +1,21 @@
-"""Batches for `fit`: shuffled anew each epoch, every random number a function of (seed, epoch, batch) alone."""
+"""What `fit` is given: shuffled anew each epoch, every random number a function of (seed, epoch, batch) alone."""
 
 import math
+from collections.abc import Iterator
 
-import keras
 import numpy as np
 
+from stages.data.mapped import MappedPages
 from stages.data.views import draw_offsets, show
 
+SEGMENT_BYTES = 2**28  # of images and logits at once in memory, once more while Keras holds its copy
 
-class Batches(keras.utils.PyDataset):
-    """Yields (images, targets), images as raw uint8 pixels.
 
-    Targets are labels, or the dictionary that `Distiller` takes when teacher logits are given; these are matched to
-    images by image and view, never by place in a batch.
+class Batches:
+    """An epoch's images in their order, with their labels or, for `Distiller`, labels and teacher logits.
+
+    They come in segments of whole batches, as arrays: Keras cuts batches from an array faster than it takes them one by
+    one. Logits are matched to images by image and view, never by place in a batch.
 
     Args:
         images: uint8, (n, height, width, channels); may be mapped from a file.
@@ -24,6 +27,8 @@ class Batches(keras.utils.PyDataset):
         teacher_logits: float, (views, n, classes), of those views, or of the images as they are, (1, n, classes).
         jitter: fresh augmentation, largest shift in pixels.
         flip: fresh augmentation, half of the images mirrored.
+        devices: that share a batch equally: up to so many images less one, others each epoch, are left out.
+        segment_bytes: of images and logits in a segment, about; a batch at least.
     """
 
     def __init__(
@@ -38,46 +43,58 @@ class Batches(keras.utils.PyDataset):
         teacher_logits: np.ndarray | None = None,
         jitter: int = 0,
         flip: bool = False,
+        devices: int = 1,
+        segment_bytes: int = SEGMENT_BYTES,
     ):
-        # More than one worker: with one, Keras lets tf.data tune itself, and the end of every other epoch then waits
-        # for that to stop, up to a second. The batches and their order are the same.
-        super().__init__(workers=2)
         self._images, self._labels, self._teacher_logits = images, labels, teacher_logits
-        self._batch_size, self._seed, self._jitter, self._flip = batch_size, seed, jitter, flip
+        self.batch_size, self._seed, self._jitter, self._flip = batch_size, seed, jitter, flip
         self._among = np.arange(len(labels)) if among is None else among
         self._offsets = offsets
-        self.continue_after(0)
-
-    def continue_after(self, epochs: int) -> None:
-        """Go on as after so many epochs."""
-        self._epoch = epochs
-        self._shuffle()
+        self._shown = len(self._among) // devices * devices
+        arrays = [images] if teacher_logits is None else [images, teacher_logits[0]]
+        self._mapped = MappedPages(arrays if teacher_logits is None else [images, teacher_logits])
+        row_bytes = sum(array.itemsize * math.prod(array.shape[1:]) for array in arrays)
+        self._segment_rows = max(1, segment_bytes // (row_bytes * batch_size)) * batch_size
 
     def __len__(self) -> int:
-        return math.ceil(len(self._among) / self._batch_size)
+        """Batches an epoch."""
+        return math.ceil(self._shown / self.batch_size)
 
-    def on_epoch_end(self) -> None:
-        """Not `on_epoch_begin`: Keras calls that when its workers are already fetching.
+    def segments(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray | dict[str, np.ndarray]]]:
+        """Images (m, height, width, channels) as raw uint8 pixels, and their targets, segment by segment.
 
-        `fit` calls this once before its first epoch, too, which is therefore number 1 here.
+        Args:
+            epoch: its number, from 1.
+
+        Yields:
+            Images and labels (m,), or images and `{"labels": (m,), "teacher_logits": (m, classes)}`.
         """
-        self._epoch += 1
-        self._shuffle()
+        order = self._among[np.random.default_rng([self._seed, epoch]).permutation(len(self._among))[: self._shown]]
+        for start in range(0, len(order), self._segment_rows):
+            chosen = order[start : start + self._segment_rows]
+            images = np.empty((len(chosen), *self._images.shape[1:]), np.uint8)
+            logits = None
+            if self._teacher_logits is not None:
+                logits = np.empty((len(chosen), self._teacher_logits.shape[2]), self._teacher_logits.dtype)
+            for place in range(0, len(chosen), self.batch_size):
+                batch = slice(place, place + self.batch_size)
+                views = self._views(chosen[batch], epoch)
+                images[batch] = self._shown_images(chosen[batch], views, epoch, (start + place) // self.batch_size)
+                if logits is not None:
+                    logits[batch] = self._teacher_logits[views, chosen[batch]]
+                self._mapped.keep_to_budget()
+            labels = self._labels[chosen]
+            yield images, labels if logits is None else {"labels": labels, "teacher_logits": logits}
 
-    def _shuffle(self) -> None:
-        order = np.random.default_rng([self._seed, self._epoch]).permutation(len(self._among))
-        self._order = self._among[order]
+    def _views(self, chosen: np.ndarray, epoch: int) -> np.ndarray:
+        """Every view is seen by some image in every epoch."""
+        return np.zeros(len(chosen), int) if self._offsets is None else (chosen + epoch) % len(self._offsets)
 
-    def __getitem__(self, batch: int):
-        chosen = self._order[batch * self._batch_size : (batch + 1) * self._batch_size]
-        images, views = self._images[chosen], np.zeros(len(chosen), int)
+    def _shown_images(self, chosen: np.ndarray, views: np.ndarray, epoch: int, batch: int) -> np.ndarray:
+        images = self._images[chosen]
         if self._offsets is not None:
-            views = (chosen + self._epoch) % len(self._offsets)  # every view is seen by some image in every epoch
             images = show(images, self._offsets[views, chosen])
         if self._jitter or self._flip:
-            random = np.random.default_rng([self._seed, self._epoch, batch])
+            random = np.random.default_rng([self._seed, epoch, batch])
             images = show(images, draw_offsets(len(chosen), self._jitter, self._flip, random))
-        labels = self._labels[chosen]
-        if self._teacher_logits is None:
-            return images, labels
-        return images, {"labels": labels, "teacher_logits": self._teacher_logits[views, chosen]}
+        return images

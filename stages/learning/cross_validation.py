@@ -49,7 +49,7 @@ def cross_validate(
     )
     for number, (rest, fold) in enumerate(splits, start=1):
         print(f"fold {number} of {folds}", flush=True)
-        batches = training_batches(data, student.batch_size, seed, data.among[rest], teacher_logits)
+        batches = training_batches(data, student, seed, data.among[rest], teacher_logits)
         resume_point = resume_folder and ResumePoint(resume_folder, f"fold_{number}")
         model, fitted = trainer.train(seed, batches, data.validation, lambda _: None, resume_point)
         held_out = data.among[fold]

@@ -94,7 +94,7 @@ class Distiller(keras.Model):
 
     def _targets(self, images, y):
         if isinstance(y, dict):
-            return y["labels"], y["teacher_logits"]
+            return y["labels"], ops.cast(y["teacher_logits"], "float32")
         if self._teach is None:
             raise ValueError("targets hold no teacher_logits, and the distiller has no live teacher")
         return y, ops.stop_gradient(self._teach(images))

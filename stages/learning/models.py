@@ -25,6 +25,7 @@ def build_model(
     softmax_temperature: float = 1.0,
     max_norm: float = 0.0,
     precision: str = "float32",
+    devices: int = 1,
 ) -> keras.Model:
     """A model from raw uint8 pixels to logits, freshly initialised.
 
@@ -41,6 +42,7 @@ def build_model(
         max_norm: bound of the norm of each unit's incoming weights in hidden dense layers, kept while training (Hinton
             et al. 2012, arXiv 1207.0580); 0 for none.
         precision: Keras dtype policy of the hidden layers. Weights and logits are float32 in any case.
+        devices: of this host, that hold a copy of the weights each and share every batch.
 
     Returns:
         uint8 (batch, height, width, channels) → float32 (batch, classes).
@@ -49,6 +51,7 @@ def build_model(
         InputError: when the images are too small for the architecture.
     """
     keras.utils.clear_session()
+    keras.distribution.set_distribution(_shared_by(devices))
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(precision)
     pixels = keras.Input(image_shape, dtype="uint8", name="pixels")
@@ -71,9 +74,38 @@ def build_model(
     return _on_fastest_path(model)
 
 
+def check_devices(name: str, devices: int) -> None:
+    """Whether a model can be trained on so many devices.
+
+    Args:
+        name: of the parameter, for messages.
+        devices: its value.
+
+    Raises:
+        InputError: when there are not so many, or Keras's backend trains on one only.
+    """
+    if devices == 1:
+        return
+    if keras.backend.backend() != "jax":
+        raise InputError(
+            f"params.yaml: {name}: found {devices}; accepted: 1 under {keras.backend.backend()}, or several with the"
+            " environment variable KERAS_BACKEND=jax"
+        )
+    found = keras.distribution.list_devices()
+    if devices > len(found):
+        raise InputError(f"params.yaml: {name}: found {devices}; this host has {len(found)}: {', '.join(found)}")
+
+
+def _shared_by(devices: int) -> keras.distribution.DataParallel | None:
+    """How the models that are built from now on are distributed; None on one device."""
+    if devices == 1:
+        return None
+    return keras.distribution.DataParallel(devices=keras.distribution.list_devices()[:devices])
+
+
 def xla() -> bool:
-    """Whether to compile with XLA: it slows convolutions down under TensorFlow on a CPU; JAX is nothing without it."""
-    return keras.backend.backend() != "tensorflow"
+    """Whether XLA is faster: under TensorFlow on a CPU it is slower (`python -m benchmarks precision`)."""
+    return keras.backend.backend() != "tensorflow" or keras.distribution.list_devices()[0].startswith("gpu")
 
 
 def _on_fastest_path(model: keras.Model) -> keras.Model:

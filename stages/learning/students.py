@@ -13,7 +13,7 @@ from stages.data.prepared import Split
 from stages.data.training_set import TrainingSet
 from stages.files import write_json
 from stages.learning.batches import Batches
-from stages.learning.models import build_model, load_model, save_model, served_copy
+from stages.learning.models import build_model, check_devices, load_model, save_model, served_copy
 from stages.learning.prediction import predict_logits
 from stages.learning.resume_point import Epoch, ResumePoint
 from stages.learning.training import Fitted, OnEpoch, assign, compile_model, fit, values
@@ -53,6 +53,7 @@ class StudentTrainer:
         distiller: Callable[[keras.Model], keras.Model] | None = None,
         label_smoothing: float = 0.0,
     ):
+        check_devices("student.devices", student.devices)
         self._student = student
         self._build = {
             "architecture": student.architecture,
@@ -60,7 +61,8 @@ class StudentTrainer:
             "classes": classes,
             "dropout": student.dropout,
         }
-        self._carrier = build_model(**self._build, seed=student.seeds[0], precision=student.precision)
+        self._in_training = {"precision": student.precision, "devices": student.devices}
+        self._carrier = build_model(**self._build, **self._in_training, seed=student.seeds[0])
         self._fitted_model = self._carrier if distiller is None else distiller(self._carrier)
         steps = -(-images // student.batch_size)
         compile_model(self._fitted_model, student, steps, label_smoothing if distiller is None else None)
@@ -71,7 +73,7 @@ class StudentTrainer:
         self, seed: int, batches: Batches, validation: Split, on_epoch: OnEpoch, resume_point: ResumePoint | None
     ) -> tuple[keras.Model, Fitted]:
         """A fresh student, trained: as it is to be saved, and how its training went."""
-        fresh = build_model(**self._build, seed=seed, precision=self._student.precision)
+        fresh = build_model(**self._build, **self._in_training, seed=seed)
         assign(self._carrier.variables, values(fresh.variables))
         assign(self._fitted_model.optimizer.variables, self._new_optimizer)
         fitted = fit(
@@ -122,7 +124,7 @@ def train_students(
     trained, models = [], []
     for number, seed in enumerate(student.seeds, start=1):
         print(f"student {number} of {len(student.seeds)}, seed {seed}", flush=True)
-        batches = training_batches(data, student.batch_size, seed, data.among, teacher_logits)
+        batches = training_batches(data, student, seed, data.among, teacher_logits)
         resume_point = resume_folder and ResumePoint(resume_folder, f"seed_{seed}")
         served, fitted = trainer.train(seed, batches, data.validation, partial(on_epoch, seed), resume_point)
         logits = predict_logits(served, data.validation.images)
@@ -134,17 +136,18 @@ def train_students(
 
 
 def training_batches(
-    data: TrainingSet, batch_size: int, seed: int, among: np.ndarray, teacher_logits: np.ndarray | None
+    data: TrainingSet, student: Student, seed: int, among: np.ndarray, teacher_logits: np.ndarray | None
 ) -> Batches:
     """Batches of the images at the positions `among`, with the teacher's logits where there are any."""
     return Batches(
         data.train.images,
         data.train.labels,
-        batch_size,
+        student.batch_size,
         seed,
         among=among,
         offsets=data.offsets,
         teacher_logits=teacher_logits,
+        devices=student.devices,
     )
 
 

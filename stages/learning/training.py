@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 
 from stages.data.prepared import Split
+from stages.learning.adam import FusedAdam
 from stages.learning.batches import Batches
 from stages.learning.losses import hard_loss
 from stages.learning.models import xla
@@ -18,7 +20,6 @@ from stages.learning.prediction import predict_logits
 from stages.learning.resume_point import Epoch, ResumePoint, State
 from stages.params import InputError, Training
 
-STEPS_PER_EXECUTION = 64  # steps that TensorFlow runs before it returns to Python
 WARM_UP = 0.1  # part of the steps in which the cosine schedule rises
 
 OnEpoch = Callable[[Epoch], None]
@@ -42,19 +43,19 @@ def compile_model(model: keras.Model, training: Training, steps_per_epoch: int, 
 
     Args:
         model: a classifier, or a `Distiller`, which brings its own loss.
-        training: learning rate, schedule, weight decay and epochs.
+        training: learning rate, schedule, weight decay, epochs, and how to compile.
         steps_per_epoch: batches an epoch.
         label_smoothing: of the hard loss; None for a `Distiller`.
     """
     model.compile(
         # With a weight decay, Adam is AdamW; AdamW with a weight decay of 0 still walks over all weights.
-        optimizer=keras.optimizers.Adam(
+        optimizer=FusedAdam(
             _learning_rate(training, steps_per_epoch * training.epochs), weight_decay=training.weight_decay or None
         ),
         loss=None if label_smoothing is None else partial(hard_loss, label_smoothing=label_smoothing),
         metrics=["accuracy"],
-        jit_compile=xla(),
-        steps_per_execution=min(STEPS_PER_EXECUTION, steps_per_epoch),
+        jit_compile=xla() if training.compilation == "auto" else training.compilation == "xla",
+        steps_per_execution=min(training.steps_per_execution, steps_per_epoch),
     )
 
 
@@ -94,24 +95,47 @@ def fit(
         InputError: when the loss is no longer finite.
     """
     model.optimizer.build(model.trainable_variables)
-    after_epoch = _AfterEpoch(model, validation_images, validation_labels, on_epoch, resume_point)
-    done = after_epoch.resume()
-    batches.continue_after(done)
-    if done < epochs:
-        model.fit(
-            batches,
-            initial_epoch=done,
-            epochs=epochs,
-            shuffle=False,  # `batches` shuffles by itself
-            verbose=1 if sys.stdout.isatty() else 2,
-            callbacks=[after_epoch],
-        )
-    model.set_weights(after_epoch.best)
-    return Fitted(after_epoch.epochs, after_epoch.best_epoch)
+    progress = _Progress(model, validation_images, validation_labels, on_epoch, resume_point)
+    for number in range(progress.resume() + 1, epochs + 1):
+        print(f"Epoch {number}/{epochs}", flush=True)
+        progress.ended(number, train_epoch(model, batches, number))
+    model.set_weights(progress.best)
+    return Fitted(progress.epochs, progress.best_epoch)
 
 
-class _AfterEpoch(keras.callbacks.Callback):
-    """Validates, keeps the best weights, writes the resume point, and then tells `on_epoch`, in this order.
+def train_epoch(model: keras.Model, batches: Batches, number: int) -> dict[str, float]:
+    """The epoch of this number, from 1: the means of what the model logs over the images."""
+    bar = _Bar(len(batches)) if sys.stdout.isatty() else None
+    sums: dict[str, float] = defaultdict(float)
+    seen = 0
+    for images, targets in batches.segments(number):
+        history = model.fit(
+            images, targets, batch_size=batches.batch_size, shuffle=False, verbose=0, callbacks=[bar] if bar else None
+        ).history
+        for name, (value,) in history.items():
+            sums[name] += len(images) * value
+        seen += len(images)
+    return {name: value / seen for name, value in sums.items()}
+
+
+class _Bar(keras.callbacks.Callback):
+    """A bar on the terminal that goes on over an epoch's segments."""
+
+    def __init__(self, steps: int):
+        super().__init__()
+        self._bar, self._before, self._last = keras.utils.Progbar(steps), 0, 0
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self._last = batch + 1
+        self._bar.stateful_metrics = set(logs)  # they are means already
+        self._bar.update(self._before + self._last, logs.items())
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        self._before += self._last
+
+
+class _Progress:
+    """After each epoch: validates, keeps the best weights, writes the resume point, tells `on_epoch`, in this order.
 
     One forward pass over the validation images gives loss, accuracy and predictions.
     """
@@ -124,9 +148,9 @@ class _AfterEpoch(keras.callbacks.Callback):
         on_epoch: OnEpoch,
         resume_point: ResumePoint | None,
     ):
-        super().__init__()
         self._fitted, self._images, self._labels = model, images, labels
         self._on_epoch, self._resume_point = on_epoch, resume_point
+        self._began = time.monotonic()
         self.epochs: list[Epoch] = []
         self.best: list[np.ndarray] = []
 
@@ -148,26 +172,31 @@ class _AfterEpoch(keras.callbacks.Callback):
             self._on_epoch(epoch)
         return len(state.epochs)
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if not math.isfinite(logs["loss"]):
+    def ended(self, number: int, metrics: dict[str, float]) -> None:
+        """An epoch ended with these means over the training images."""
+        if not math.isfinite(metrics["loss"]):
             raise InputError(
-                f"training diverged: the loss is {logs['loss']} in epoch {epoch + 1}; "
+                f"training diverged: the loss is {metrics['loss']} in epoch {number}; "
                 "lower learning_rate, or train with precision: float32"
             )
         logits = predict_logits(self._fitted, self._images)
         predictions = _classes(logits)
-        logs["val_loss"] = float(hard_loss(self._labels, logits))
-        logs["val_accuracy"] = float(np.mean(predictions == self._labels))
-        metrics = {name: float(value) for name, value in logs.items()}
-        ended = Epoch(epoch + 1, metrics, predictions, _now())
-        self.epochs.append(ended)
-        if self.best_epoch == ended.number:
+        metrics |= {
+            "val_loss": float(hard_loss(self._labels, logits)),
+            "val_accuracy": float(np.mean(predictions == self._labels)),
+        }
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        print(f"{time.monotonic() - self._began:.1f} s: {shown}", flush=True)
+        epoch = Epoch(number, metrics, predictions, _now())
+        self.epochs.append(epoch)
+        if self.best_epoch == number:
             self.best = self._fitted.get_weights()
         if self._resume_point:
             self._resume_point.save(
                 State(self.epochs, values(self._fitted.variables), values(self._fitted.optimizer.variables), self.best)
             )
-        self._on_epoch(ended)
+        self._on_epoch(epoch)
+        self._began = time.monotonic()
 
 
 def values(variables: Sequence[keras.Variable]) -> list[np.ndarray]:

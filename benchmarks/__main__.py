@@ -1,0 +1,33 @@
+"""Measures what the pipeline costs, and puts the tables into README.md.
+
+pip install -r requirements-benchmarks.txt
+python -m benchmarks                       # all, about 40 minutes on two cores that do nothing else
+python -m benchmarks steps scale           # some
+python -m benchmarks table                 # the tables alone, from what was measured last
+"""
+
+import argparse
+import importlib
+
+from benchmarks.record import keep, tell
+from benchmarks.table import write_tables
+
+MEASUREMENTS = ("keras_distiller", "pipeline", "steps", "scale", "precision")
+
+
+def main() -> None:
+    """Run what the command line names, everything where it names nothing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="name", help=f"{', '.join(MEASUREMENTS)}, or table")
+    names = parser.parse_args().names or [*MEASUREMENTS]
+    if unknown := set(names) - {*MEASUREMENTS, "table"}:
+        parser.error(f"found {', '.join(sorted(unknown))}; accepted: {', '.join(MEASUREMENTS)}, table")
+    for name in names:
+        if name != "table":
+            tell(f"== {name}")
+            keep(name, importlib.import_module(f"benchmarks.{name}").main())
+    write_tables()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""The whole pipeline: the default from nothing, the next experiment, and the fixed cost on digits with an epoch each.
+
+python -m benchmarks pipeline
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.record import tell
+from experiments.run import clone, environment, stage_times
+
+NEXT = ["-S", "distill.temperature=5"]
+DIGITS = ["prepare.dataset=digits", "train_teacher.jitter=0", "train_teacher.epochs=1", "student.epochs=1"]
+ROUNDS = 3
+IMPORTS = {  # what a stage imports, and cannot do without
+    "Keras with TensorFlow": "import stages.learning",
+    "MLflow's client": "import mlflow; mlflow.MlflowClient('sqlite://')",
+    "matplotlib and the figures": "import stages.reporting.figures",
+    "scikit-learn": "import sklearn.model_selection",
+    "a stage's own checks (params, journal)": "import stages.command",
+    "Python itself": "pass",
+}
+
+
+def main() -> dict:
+    """Seconds of each stage, from what DVC prints, in a clone with an empty cache."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "clone"
+        clone(folder)
+        (folder / ".dvc/config.local").unlink()  # nor does it share this repository's cache
+        cold = _run(folder, "dvc", "repro")
+        after = _run(folder, "dvc", "exp", "run", *NEXT)
+        nothing = _run(folder, "dvc", "repro")
+        settings = [word for setting in DIGITS for word in ("-S", setting)]
+        digits = _run(folder, "dvc", "exp", "run", *settings)
+        imports = {name: _shortest(folder, code) for name, code in IMPORTS.items()}
+    return {"cold": cold, "next": after, "nothing": nothing, "digits": digits, "imports": imports}
+
+
+def _run(folder: Path, *command: str) -> dict:
+    """The seconds of a command, and those of each stage that it ran."""
+    tell(" ".join(command))
+    began = time.perf_counter()
+    with subprocess.Popen(
+        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        seconds, _ = stage_times(process.stdout)
+    if process.returncode:
+        sys.exit(f"{' '.join(command)} ended with {process.returncode}")
+    whole = time.perf_counter() - began
+    tell(f"{whole:.1f} s: " + ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items()))
+    return {"seconds": whole, "stages": seconds}
+
+
+def _shortest(folder: Path, code: str) -> float:
+    """Seconds of a Python that does nothing else."""
+
+    def seconds() -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment(), check=True, capture_output=True)
+        return time.perf_counter() - began
+
+    return min(seconds() for _ in range(ROUNDS))

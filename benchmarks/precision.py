@@ -1,0 +1,70 @@
+"""What is fastest to train each network in: precision, XLA or not, and how many steps at once.
+
+python -m benchmarks precision
+"""
+
+import subprocess
+import sys
+
+import numpy as np
+
+from benchmarks.record import tell
+from benchmarks.steps import epoch_seconds, shortest
+
+NETWORKS = {  # architecture: shape of its images, batch size
+    "cnn": ((28, 28, 1), 256),
+    "dense_800_800": ((28, 28, 1), 512),
+    "cnn_16_32": ((28, 28, 1), 64),
+    "cnn_32_64_dense_128": ((32, 32, 3), 128),
+    "vgg_64_128_256": ((32, 32, 3), 128),
+}
+PRECISIONS = ("float32", "mixed_bfloat16")
+COMPILATIONS = ("none", "xla")
+STEPS = (1, 16, 64)
+BATCHES, CLASSES = 64, 10
+SLOW = {"vgg_64_128_256": 8}  # batches an epoch
+
+
+def main() -> dict:
+    """Images a second of each, in a process of its own; the number of steps is varied where the rest is fastest."""
+    rates = {}
+    for architecture in NETWORKS:
+        for precision in PRECISIONS:
+            for compilation in COMPILATIONS:
+                _measure(rates, architecture, precision, compilation, STEPS[-1])
+        best = max((key for key in rates if key.startswith(f"{architecture}.")), key=rates.get)
+        _, precision, compilation, _ = best.split(".")
+        for steps in STEPS[:-1]:
+            _measure(rates, architecture, precision, compilation, steps)
+    return {"images_per_second": rates}
+
+
+def _measure(rates: dict, architecture: str, precision: str, compilation: str, steps: int) -> None:
+    child = [sys.executable, "-m", "benchmarks.precision", architecture, precision, compilation, str(steps)]
+    answer = subprocess.run(child, stdout=subprocess.PIPE, text=True, check=True)
+    rates[f"{architecture}.{precision}.{compilation}.{steps}"] = float(answer.stdout.split()[-1])
+    tell(f"{architecture}, {precision}, {compilation}, {steps} steps: {answer.stdout.split()[-1]} images/s")
+
+
+def rate(architecture: str, precision: str, compilation: str, steps: int) -> float:
+    """Images a second of training from scratch."""
+    import stages.learning  # noqa: F401, first, since it imports Keras without TensorFlow's announcements
+    from stages.learning.batches import Batches
+    from stages.learning.models import build_model
+    from stages.learning.training import compile_model
+    from stages.params import load_params
+
+    shape, batch_size = NETWORKS[architecture]
+    random = np.random.default_rng(0)
+    count = batch_size * SLOW.get(architecture, BATCHES)
+    images = random.integers(0, 256, (count, *shape), dtype=np.uint8)
+    batches = Batches(images, random.integers(0, CLASSES, count).astype(np.int32), batch_size, 0)
+    changes = {"batch_size": batch_size, "compilation": compilation, "steps_per_execution": steps}
+    model = build_model(architecture, shape, CLASSES, dropout=0.0, seed=0, precision=precision)
+    compile_model(model, load_params().student.model_copy(update=changes), len(batches), 0.0)
+    return count / shortest(epoch_seconds(model, batches, 5))
+
+
+if __name__ == "__main__":
+    architecture, precision, compilation, steps = sys.argv[1:]
+    print(rate(architecture, precision, compilation, int(steps)))

@@ -1,0 +1,45 @@
+"""What every measurement shares: how it tells its progress, and where its numbers are kept."""
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from experiments.run import ROOT, processor
+
+NUMBERS = ROOT / "benchmarks" / "measured"
+PACKAGES = ("keras", "tensorflow", "torch", "numpy")
+
+
+def tell(line: str) -> None:
+    """A line of progress."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def keep(name: str, numbers: Mapping) -> None:
+    """Write `benchmarks/measured/<name>.json`: the numbers, and on what machine and with what versions they came."""
+    NUMBERS.mkdir(exist_ok=True)
+    machine = {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "versions": {package: _version(package) for package in PACKAGES},
+    }
+    text = json.dumps({"machine": machine, **numbers}, indent=1)
+    (NUMBERS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def kept(name: str) -> dict | None:
+    """What `keep` wrote last; None where it never did."""
+    path: Path = NUMBERS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,180 @@
+"""Step rate of training: the default student and that of CIFAR-10, against plain PyTorch and the machine's own rate.
+
+python -m benchmarks steps
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from benchmarks.record import tell
+
+STUDENTS = {  # architecture: shape of its images, batch size of its preset
+    "dense_800_800": ((28, 28, 1), 512),
+    "cnn_32_64_dense_128": ((32, 32, 3), 128),
+}
+MULTIPLICATIONS = {  # of the forward pass for one image; training takes about three times as many
+    "dense_800_800": 784 * 800 + 800 * 800 + 800 * 10,
+    "cnn_32_64_dense_128": 32 * 32 * 27 * 32 + 16 * 16 * 9 * 32 * 64 + 4096 * 128 + 128 * 10,
+}
+PRECISIONS = ("float32", "mixed_bfloat16")
+IMAGES, EPOCHS = 25_600, 5
+CLASSES = 10
+
+
+def main() -> dict:
+    """Images a second of each, every one measured in a process of its own."""
+    rates = {}
+    for architecture in STUDENTS:
+        for precision in PRECISIONS:
+            for how in ("distill", "scratch", "scratch_keras_adam", "pytorch"):
+                child = [sys.executable, "-m", "benchmarks.steps", how, architecture, precision]
+                answer = subprocess.run(child, stdout=subprocess.PIPE, text=True, check=True)
+                rates[f"{architecture}.{precision}.{how}"] = float(answer.stdout.split()[-1])
+                tell(f"{architecture}, {precision}, {how}: {answer.stdout.split()[-1]} images/s")
+    peak = {}
+    for precision in PRECISIONS:
+        child = [sys.executable, "-m", "benchmarks.steps", "multiply", "-", precision]
+        answer = subprocess.run(child, stdout=subprocess.PIPE, text=True, check=True)
+        peak[precision] = float(answer.stdout.split()[-1])
+        tell(f"matrix multiplication, {precision}: {peak[precision] / 1e9:.0f} GFLOP/s")
+    return {"images_per_second": rates, "multiply_flops": peak, "multiplications": MULTIPLICATIONS}
+
+
+def generated(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Random images, labels and teacher logits: the rate does not depend on what they show."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (IMAGES, *shape), dtype=np.uint8)
+    labels = random.integers(0, CLASSES, IMAGES).astype(np.int32)
+    return images, labels, random.normal(size=(1, IMAGES, CLASSES)).astype(np.float32)
+
+
+def here(how: str, architecture: str, precision: str) -> float:
+    """Images a second of the pipeline's own training."""
+    import stages.learning  # noqa: F401, first, since it imports Keras without TensorFlow's announcements
+    import keras  # isort: skip
+
+    from stages.learning.batches import Batches
+    from stages.learning.distiller import Distiller
+    from stages.learning.models import build_model
+    from stages.learning.training import compile_model
+    from stages.params import load_params
+
+    shape, batch_size = STUDENTS[architecture]
+    changes = {"architecture": architecture, "batch_size": batch_size, "precision": precision, "epochs": EPOCHS}
+    student = load_params().student.model_copy(update=changes)
+    images, labels, logits = generated(shape)
+    model = build_model(architecture, shape, CLASSES, dropout=0.0, seed=0, precision=precision)
+    fitted = Distiller(model, temperature=4.0, alpha=0.1) if how == "distill" else model
+    batches = Batches(images, labels, batch_size, 0, teacher_logits=logits if how == "distill" else None)
+    compile_model(fitted, student, len(batches), None if how == "distill" else 0.0)
+    if how == "scratch_keras_adam":
+        fitted.optimizer = keras.optimizers.Adam(student.learning_rate)
+    return IMAGES / shortest(epoch_seconds(fitted, batches, EPOCHS))
+
+
+def epoch_seconds(model, data, epochs: int, batch_size: int | None = None) -> list[float]:
+    """Seconds of each epoch, of the pipeline's own on `Batches`, or of Keras's `fit` on arrays."""
+    import keras
+
+    from stages.learning.batches import Batches
+    from stages.learning.training import train_epoch
+
+    if isinstance(data, Batches):
+        seconds = []
+        for number in range(1, epochs + 1):
+            began = time.perf_counter()
+            train_epoch(model, data, number)
+            seconds.append(time.perf_counter() - began)
+        return seconds
+
+    class Clock(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.began = time.perf_counter()
+
+        def on_epoch_end(self, epoch, logs=None):
+            seconds.append(time.perf_counter() - self.began)
+
+    seconds = []
+    model.fit(*data, batch_size=batch_size, epochs=epochs, verbose=0, callbacks=[Clock()])
+    return seconds
+
+
+def shortest(seconds: list[float]) -> float:
+    """The shortest but for the first, in which there is something to compile: what disturbs only ever adds."""
+    return min(seconds[1:])
+
+
+def in_pytorch(architecture: str, precision: str) -> float:
+    """Images a second of the same network written plainly in PyTorch: channels last, its own fused Adam."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    shape, batch_size = STUDENTS[architecture]
+    images, labels, _ = generated(shape)
+    images = torch.from_numpy(images).permute(0, 3, 1, 2)  # channels last in memory
+    labels = torch.from_numpy(labels).long()
+    if architecture == "dense_800_800":
+        layers = [nn.Flatten(), nn.Linear(784, 800), nn.ReLU(), nn.Linear(800, 800), nn.ReLU(), nn.Linear(800, 10)]
+    else:
+        layers = [nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        layers += [nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        layers += [nn.Flatten(), nn.Linear(4096, 128), nn.ReLU(), nn.Linear(128, 10)]
+    model = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    half = torch.autocast("cpu", torch.bfloat16, enabled=precision == "mixed_bfloat16")
+
+    def epoch() -> float:
+        began = time.perf_counter()
+        right = torch.zeros((), dtype=torch.long)
+        for chosen in torch.randperm(IMAGES).split(batch_size):
+            batch = images[chosen].float().div_(255).contiguous(memory_format=torch.channels_last)
+            with half:
+                logits = model(batch)
+            loss = functional.cross_entropy(logits.float(), labels[chosen])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            right += (logits.argmax(1) == labels[chosen]).sum()  # the accuracy that `fit` counts, too
+        return time.perf_counter() - began
+
+    return IMAGES / shortest([epoch() for _ in range(EPOCHS)])
+
+
+def multiply_rate(precision: str) -> float:
+    """FLOP/s of the faster library's product of two large matrices."""
+    size = 2048
+
+    def tensorflow() -> Callable[[], object]:
+        import tensorflow as tf
+
+        matrix = tf.cast(tf.random.normal((size, size)), "bfloat16" if precision != "float32" else "float32")
+        return lambda: tf.linalg.matmul(matrix, matrix)
+
+    def pytorch() -> Callable[[], object]:
+        import torch
+
+        matrix = torch.randn(size, size).to(torch.bfloat16 if precision != "float32" else torch.float32)
+        return lambda: matrix @ matrix
+
+    def seconds(multiply: Callable[[], object]) -> Iterator[float]:
+        for _ in range(20):
+            began = time.perf_counter()
+            multiply()
+            yield time.perf_counter() - began
+
+    return max(2 * size**3 / shortest(list(seconds(library()))) for library in (tensorflow, pytorch))
+
+
+if __name__ == "__main__":
+    how, architecture, precision = sys.argv[1:]
+    if how == "multiply":
+        print(multiply_rate(precision))
+    elif how == "pytorch":
+        print(in_pytorch(architecture, precision))
+    else:
+        print(here(how, architecture, precision))
