@@ -19,17 +19,19 @@ from benchmarks.steps import epoch_seconds
 from experiments.run import clone, environment, stage_times
 
 EPOCHS, GUIDE_EPOCHS = 10, 2
+GUIDE_PART = 4  # the guide's way is so slow that a quarter of the images must do; its seconds are times four
 TEMPERATURE, ALPHA, BATCH = 10.0, 0.1, 64
 SEED = 0
 
 
 def main() -> dict:
-    """Both, in a clone in which the same teacher was trained for two epochs; the machine does nothing else."""
+    """Both, in a clone in which the same teacher was trained for an epoch; the machine does nothing else."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "clone"
         clone(folder)
+        (folder / ".dvc/config.local").unlink()  # everything runs, nothing comes from this repository's cache
         _settings(folder)
-        tell("the teacher, two epochs, and its logits")
+        tell("the teacher, one epoch, and its logits")
         with subprocess.Popen(
             ["dvc", "repro", "transfer"], cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True
         ) as process:
@@ -66,11 +68,11 @@ def main() -> dict:
 
 
 def _settings(folder: Path) -> None:
-    """The guide's preset, with one student, ten epochs for it and two for the teacher."""
+    """The guide's preset, with one student, ten epochs for it and one for the teacher."""
     shutil.copy(folder / "presets/keras_guide.yaml", folder / "params.yaml")
     yaml = YAML()
     tree = yaml.load(folder / "params.yaml")
-    tree["train_teacher"]["epochs"] = 2
+    tree["train_teacher"]["epochs"] = 1
     tree["student"] |= {"epochs": EPOCHS, "seeds": [SEED]}
     yaml.dump(tree, folder / "params.yaml")
 
@@ -136,8 +138,10 @@ def distil_as_keras(guide: bool) -> tuple[list[float], float]:
             student_loss_weight=ALPHA,
         )
         distiller.compile(optimizer=keras.optimizers.Adam(), loss=labelled, metrics=["accuracy"], jit_compile=False)
-    images, labels = np.array(train.images), np.array(train.labels)
+    count = len(train.labels) // (GUIDE_PART if guide else 1)
+    images, labels = np.array(train.images[:count]), np.array(train.labels[:count])
     seconds = epoch_seconds(distiller, (images, labels), GUIDE_EPOCHS if guide else EPOCHS, batch_size=BATCH)
+    seconds = [value * (GUIDE_PART if guide else 1) for value in seconds]
     predicted = student.predict(np.array(test.images), batch_size=1000, verbose=0).argmax(axis=1)
     return seconds, float(np.mean(predicted == test.labels))
 

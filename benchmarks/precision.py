@@ -14,15 +14,12 @@ from benchmarks.steps import epoch_seconds, shortest
 NETWORKS = {  # architecture: shape of its images, batch size
     "cnn": ((28, 28, 1), 256),
     "dense_800_800": ((28, 28, 1), 512),
-    "cnn_16_32": ((28, 28, 1), 64),
     "cnn_32_64_dense_128": ((32, 32, 3), 128),
-    "vgg_64_128_256": ((32, 32, 3), 128),
 }
 PRECISIONS = ("float32", "mixed_bfloat16")
 COMPILATIONS = ("none", "xla")
 STEPS = (1, 16, 64)
 BATCHES, CLASSES = 64, 10
-SLOW = {"vgg_64_128_256": 8}  # batches an epoch
 
 
 def main() -> dict:
@@ -56,7 +53,7 @@ def rate(architecture: str, precision: str, compilation: str, steps: int) -> flo
 
     shape, batch_size = NETWORKS[architecture]
     random = np.random.default_rng(0)
-    count = batch_size * SLOW.get(architecture, BATCHES)
+    count = batch_size * BATCHES
     images = random.integers(0, 256, (count, *shape), dtype=np.uint8)
     batches = Batches(images, random.integers(0, CLASSES, count).astype(np.int32), batch_size, 0)
     changes = {"batch_size": batch_size, "compilation": compilation, "steps_per_execution": steps}

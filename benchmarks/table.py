@@ -11,10 +11,15 @@ BEGIN, END = "<!-- made by `python -m benchmarks` -->\n", "<!-- end of what `pyt
 
 
 def write_tables() -> None:
-    """Put a section for each measurement that there is between the marks."""
-    text = README.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
+    """Put the tables between the marks."""
+    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
+    README.write_text(before + BEGIN + tables() + END + after, encoding="utf-8")
+    tell(f"{README.name}: the tables are new")
+
+
+def tables() -> str:
+    """A section for each measurement that there is."""
     sections = {
         "keras_distiller": against_keras,
         "pipeline": whole_pipeline,
@@ -25,9 +30,8 @@ def write_tables() -> None:
     lines = []
     for name, section in sections.items():
         if numbers := kept(name):
-            lines += ["", *section(numbers), "", f"`python -m benchmarks {name}`, {machine(numbers['machine'])}."]
-    README.write_text(f"{before}{BEGIN}{chr(10).join(lines)}\n\n{END}{after}", encoding="utf-8")
-    tell(f"{README.name}: the tables of {', '.join(name for name in sections if kept(name))}")
+            lines += ["", *section(numbers), "", f"`python -m benchmarks {name}`: {machine(numbers['machine'])}."]
+    return "\n".join([*lines, "", ""])
 
 
 def machine(about: Mapping) -> str:
@@ -42,7 +46,7 @@ def against_keras(numbers: Mapping) -> Iterator[str]:
         "distill": "here, `distill`",
         "scratch": "here, `train_scratch`: the student alone",
         "keras": "`keras.distillation.Distiller`, `KLDivergence()`, without XLA",
-        "keras_guide": "the Keras guide's `Distiller`, compiled as it is by default",
+        "keras_guide": "the Keras guide's `Distiller`, compiled as it is by default; from a quarter of the images",
     }
     epochs = {name: median(numbers[name]["epoch_seconds"][1:]) for name in rows}
     here = numbers["distill"]["process_seconds"]
