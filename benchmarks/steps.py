@@ -12,30 +12,28 @@ import numpy as np
 
 from benchmarks.record import tell
 
-STUDENTS = {  # architecture: shape of its images, batch size of its preset
-    "dense_800_800": ((28, 28, 1), 512),
-    "cnn_32_64_dense_128": ((32, 32, 3), 128),
+STUDENTS = {  # architecture: shape of its images, batch size of its preset, images an epoch
+    "dense_800_800": ((28, 28, 1), 512, 54_000),
+    "cnn_32_64_dense_128": ((32, 32, 3), 128, 12_800),
 }
 MULTIPLICATIONS = {  # of the forward pass for one image; training takes about three times as many
     "dense_800_800": 784 * 800 + 800 * 800 + 800 * 10,
     "cnn_32_64_dense_128": 32 * 32 * 27 * 32 + 16 * 16 * 9 * 32 * 64 + 4096 * 128 + 128 * 10,
 }
 PRECISIONS = ("float32", "mixed_bfloat16")
-IMAGES, EPOCHS, ROUNDS = 12_800, 5, 2
+EPOCHS = 5
 CLASSES = 10
 
 
 def main() -> dict:
-    """Images a second of each, every one measured in a process of its own; the better of the rounds."""
+    """Images a second of each, every one measured in a process of its own."""
     rates: dict[str, float] = {}
     peak: dict[str, float] = {}
-    for _ in range(ROUNDS):  # what disturbs lasts for minutes: all are measured once, and then all again
-        for precision in PRECISIONS:
-            for architecture in STUDENTS:
-                for how in ("distill", "scratch", "scratch_keras_adam", "pytorch"):
-                    key = f"{architecture}.{precision}.{how}"
-                    rates[key] = max(rates.get(key, 0), _child(how, architecture, precision))
-            peak[precision] = max(peak.get(precision, 0), _child("multiply", "-", precision))
+    for precision in PRECISIONS:
+        for architecture in STUDENTS:
+            for how in ("distill", "scratch", "scratch_keras_adam", "pytorch"):
+                rates[f"{architecture}.{precision}.{how}"] = _child(how, architecture, precision)
+        peak[precision] = _child("multiply", "-", precision)
     return {"images_per_second": rates, "multiply_flops": peak, "multiplications": MULTIPLICATIONS}
 
 
@@ -46,12 +44,12 @@ def _child(how: str, architecture: str, precision: str) -> float:
     return rate
 
 
-def generated(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def generated(shape: tuple[int, ...], count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Random images, labels and teacher logits: the rate does not depend on what they show."""
     random = np.random.default_rng(0)
-    images = random.integers(0, 256, (IMAGES, *shape), dtype=np.uint8)
-    labels = random.integers(0, CLASSES, IMAGES).astype(np.int32)
-    return images, labels, random.normal(size=(1, IMAGES, CLASSES)).astype(np.float32)
+    images = random.integers(0, 256, (count, *shape), dtype=np.uint8)
+    labels = random.integers(0, CLASSES, count).astype(np.int32)
+    return images, labels, random.normal(size=(1, count, CLASSES)).astype(np.float32)
 
 
 def here(how: str, architecture: str, precision: str) -> float:
@@ -65,17 +63,17 @@ def here(how: str, architecture: str, precision: str) -> float:
     from stages.learning.training import compile_model
     from stages.params import load_params
 
-    shape, batch_size = STUDENTS[architecture]
+    shape, batch_size, count = STUDENTS[architecture]
     changes = {"architecture": architecture, "batch_size": batch_size, "precision": precision, "epochs": EPOCHS}
     student = load_params().student.model_copy(update=changes)
-    images, labels, logits = generated(shape)
+    images, labels, logits = generated(shape, count)
     model = build_model(architecture, shape, CLASSES, dropout=0.0, seed=0, precision=precision)
     fitted = Distiller(model, temperature=4.0, alpha=0.1) if how == "distill" else model
     batches = Batches(images, labels, batch_size, 0, teacher_logits=logits if how == "distill" else None)
     compile_model(fitted, student, len(batches), None if how == "distill" else 0.0)
     if how == "scratch_keras_adam":
         fitted.optimizer = keras.optimizers.Adam(student.learning_rate)
-    return IMAGES / shortest(epoch_seconds(fitted, batches, EPOCHS))
+    return count / shortest(epoch_seconds(fitted, batches, EPOCHS))
 
 
 def epoch_seconds(model, data, epochs: int, batch_size: int | None = None) -> list[float]:
@@ -116,8 +114,8 @@ def in_pytorch(architecture: str, precision: str) -> float:
     from torch import nn
     from torch.nn import functional
 
-    shape, batch_size = STUDENTS[architecture]
-    images, labels, _ = generated(shape)
+    shape, batch_size, count = STUDENTS[architecture]
+    images, labels, _ = generated(shape, count)
     images = torch.from_numpy(images).permute(0, 3, 1, 2)  # channels last in memory
     labels = torch.from_numpy(labels).long()
     if architecture == "dense_800_800":
@@ -133,7 +131,7 @@ def in_pytorch(architecture: str, precision: str) -> float:
     def epoch() -> float:
         began = time.perf_counter()
         right = torch.zeros((), dtype=torch.long)
-        for chosen in torch.randperm(IMAGES).split(batch_size):
+        for chosen in torch.randperm(count).split(batch_size):
             batch = images[chosen].float().div_(255).contiguous(memory_format=torch.channels_last)
             with half:
                 logits = model(batch)
@@ -144,7 +142,7 @@ def in_pytorch(architecture: str, precision: str) -> float:
             right += (logits.argmax(1) == labels[chosen]).sum()  # the accuracy that `fit` counts, too
         return time.perf_counter() - began
 
-    return IMAGES / shortest([epoch() for _ in range(EPOCHS)])
+    return count / shortest([epoch() for _ in range(EPOCHS)])
 
 
 def multiply_rate(precision: str) -> float:

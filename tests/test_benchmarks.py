@@ -5,12 +5,6 @@ from benchmarks.table import BEGIN, END, README, tables
 
 
 def test_the_readme_has_the_tables_of_what_was_measured():
-    assert sorted(path.stem for path in NUMBERS.glob("*.json")) == [
-        "keras_distiller",
-        "pipeline",
-        "precision",
-        "scale",
-        "steps",
-    ]
+    assert list(NUMBERS.glob("*.json"))
     text = README.read_text(encoding="utf-8")
     assert text.split(BEGIN)[1].split(END)[0] == tables()
