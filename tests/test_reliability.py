@@ -91,10 +91,10 @@ def test_half_a_lock_file_is_mended_by_git_and_trains_nothing(pipeline, tmp_path
     """What DVC leaves when it is killed while it writes dvc.lock."""
     folder = Path(shutil.copytree(pipeline, tmp_path / "half", symlinks=True))
     whole = (folder / "dvc.lock").read_text(encoding="utf-8")
-    cut = whole.rindex("md5:", 0, len(whole) // 2)  # an entry without its digest
+    cut = whole.index("    cmd:", len(whole) // 2)  # a stage's name, and nothing of it
     (folder / "dvc.lock").write_text(whole[:cut], encoding="utf-8")
     answer = run(folder, "dvc", "repro", check=False)
-    assert answer.returncode == 255
+    assert answer.returncode != 0
     assert "'./dvc.lock' validation failed" in answer.stdout + answer.stderr
     run(folder, "git", "checkout", "--quiet", "dvc.lock")
     assert stages_run(run(folder, "dvc", "repro")) == []

@@ -15,6 +15,7 @@ def hard_loss(labels, logits, label_smoothing: float = 0.0):
     Returns:
         A scalar, in nats.
     """
+    labels = ops.cast(labels, "int32")  # of a compiled loss, Keras makes them floating-point numbers
     log_probabilities = ops.log_softmax(logits, axis=-1)
     of_label = ops.take_along_axis(log_probabilities, ops.expand_dims(labels, -1), axis=-1)[..., 0]
     if label_smoothing:
