@@ -1,7 +1,7 @@
 """Measures what the pipeline costs, and puts the tables into README.md.
 
 pip install -r requirements-benchmarks.txt
-python -m benchmarks                       # all, about 40 minutes on two cores that do nothing else
+python -m benchmarks                       # all, on a machine that does nothing else
 python -m benchmarks steps scale           # some
 python -m benchmarks table                 # the tables alone, from what was measured last
 """
