@@ -1,4 +1,4 @@
-"""Temperature against alpha: one queued DVC experiment for each pair, and the table in `results/grid_<preset>.json`.
+"""Temperature against alpha: a queued DVC experiment for each pair, and the table in `results/grid_<preset>.json`.
 
 python -m experiments.run mnist --folder /somewhere/clone
 python -m experiments.grid mnist --folder /somewhere/clone --temperatures 1,2,4,8,20 --alphas 0,0.1,0.5,0.9
@@ -29,7 +29,7 @@ def main() -> None:
     arguments = parser.parse_args()
     words = [f"distill.temperature={arguments.temperatures}", f"distill.alpha={arguments.alphas}", *arguments.overrides]
     settings = [part for word in words for part in ("-S", word)]
-    _dvc(arguments.folder, "exp", "run", "--queue", "--name", NAME, *settings)
+    _dvc(arguments.folder, "exp", "run", "evaluate", "--queue", "--name", NAME, *settings)
     _dvc(arguments.folder, "queue", "start", "--jobs", arguments.jobs)
     while any(state in _dvc(arguments.folder, "queue", "status") for state in ("Queued", "Running")):
         time.sleep(POLL_SECONDS)
