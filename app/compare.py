@@ -9,7 +9,8 @@ import streamlit as st
 from app import charts, loaded, recorded, sidebar
 from app.charts import NAMES
 from app.loaded import LoadedModel
-from app.results import KINDS, Evaluation, accuracy_interval
+from app.results import KINDS, Evaluation
+from stages.reporting.comparison import accuracy_interval
 
 
 def show_page() -> None:

@@ -1,6 +1,5 @@
 """What the last run left in files: which models there are, and what `evaluate` found. Nothing of it needs Keras."""
 
-import csv
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 from ruamel.yaml import YAML, YAMLError
-from scipy.stats import binomtest
 
 from stages.params import InputError
-from stages.reporting.tables import read_columns
+from stages.reporting.tables import read_columns, read_text_columns
 
 KINDS = ("teacher", "distilled", "scratch")
 CURVES = {
@@ -101,7 +99,7 @@ def read_evaluation(classes: list[str] | None) -> Evaluation:
         InputError: when a file is missing, damaged or of another run than the others.
     """
     headline, timing, per_class = _json(HEADLINE), _json(TIMING), _json(PER_CLASS)
-    columns = _text_columns(PREDICTIONS)
+    columns = read_text_columns(PREDICTIONS)
     curves = {kind: read_columns(path) for kind, path in CURVES.items()}
     try:
         if classes is None:
@@ -140,17 +138,6 @@ def _check_form(evaluation: Evaluation) -> None:
     for name in ("latency", "throughput"):
         float(evaluation.timing["speedup"][name])
     float(evaluation.headline["compression"]["parameters"])
-
-
-def accuracy_interval(right: int, images: int) -> tuple[float, float]:
-    """The 95 % confidence interval of an accuracy over test images (Wilson 1927), 0 to 1.
-
-    Args:
-        right: how many images the model has right.
-        images: how many there are.
-    """
-    interval = binomtest(right, images).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
 
 
 def stages_since_evaluation() -> list[str]:
@@ -192,15 +179,4 @@ def _json(path: Path) -> dict:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; {REPRO}") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); {REPRO}") from None
-
-
-def _text_columns(path: Path) -> dict[str, list[str]]:
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        return {name: [row[name] for row in rows] for name in rows[0]}
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; {REPRO}") from None
-    except (OSError, ValueError, IndexError) as error:
         raise InputError(f"{path}: cannot be read ({error}); {REPRO}") from None

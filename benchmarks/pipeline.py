@@ -1,5 +1,7 @@
 """The whole pipeline: the default from nothing, the next experiment, and the fixed cost on digits with an epoch each.
 
+The fixed cost is measured at an earlier commit, too: a clone that has the history is needed.
+
 python -m benchmarks pipeline
 """
 
@@ -14,6 +16,7 @@ from experiments.run import clone, environment, stage_times
 
 NEXT = ["-S", "distill.temperature=5"]
 DIGITS = ["prepare.dataset=digits", "train_teacher.jitter=0", "train_teacher.epochs=1", "student.epochs=1"]
+BEFORE = "0fdc868"  # the last commit before costs were looked into
 ROUNDS = 3
 IMPORTS = {  # what a stage imports, and cannot do without
     "Keras with TensorFlow": "import stages.learning",
@@ -28,16 +31,26 @@ IMPORTS = {  # what a stage imports, and cannot do without
 def main() -> dict:
     """Seconds of each stage, from what DVC prints, in a clone with an empty cache."""
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "clone"
-        clone(folder)
-        (folder / ".dvc/config.local").unlink()  # nor does it share this repository's cache
+        folder, before = Path(temporary) / "clone", Path(temporary) / "before"
+        for one in (folder, before):
+            clone(one)
+            (one / ".dvc/config.local").unlink()  # nor does it share this repository's cache
+        subprocess.run(["git", "checkout", "--quiet", BEFORE], cwd=before, check=True)
         cold = _run(folder, "dvc", "repro")
         after = _run(folder, "dvc", "exp", "run", *NEXT)
         nothing = _run(folder, "dvc", "repro")
         settings = [word for setting in DIGITS for word in ("-S", setting)]
-        digits = _run(folder, "dvc", "exp", "run", *settings)
+        digits_before, digits = (_run(one, "dvc", "exp", "run", *settings) for one in (before, folder))
         imports = {name: _shortest(folder, code) for name, code in IMPORTS.items()}
-    return {"cold": cold, "next": after, "nothing": nothing, "digits": digits, "imports": imports}
+    return {
+        "cold": cold,
+        "next": after,
+        "nothing": nothing,
+        "before": BEFORE,
+        "digits_before": digits_before,
+        "digits": digits,
+        "imports": imports,
+    }
 
 
 def _run(folder: Path, *command: str) -> dict:

@@ -1,7 +1,6 @@
 """evaluate: the three models on the test set, which no other stage touches: metrics, figures and the comparison."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from stages.command import run_stage
 from stages.params import InputError, Params
@@ -168,10 +167,7 @@ def _draw(run, classes, images, labels, logits, by_class, costs, milliseconds, c
         run.artifact(FIGURES / f"{name}.png", "figures")
 
     # Latency varies from run to run, and what stands in plots/ may not: this one goes to MLflow alone.
-    with TemporaryDirectory() as folder:
-        with_latency = Path(folder) / "comparison_with_latency.png"
-        figures.save_figure(figures.comparison(**costs, milliseconds=milliseconds), with_latency)
-        run.artifact(with_latency, "figures")
+    run.figure("comparison", "comparison_with_latency", **costs, milliseconds=milliseconds)
 
 
 def _print_summary(headline: dict, timing: dict) -> None:

@@ -138,7 +138,9 @@ def pipeline(tmp_path_factory, worker_id) -> Path:
             run(folder, "dvc", "repro")
             commit(folder, "run")
             (folder / ".git/done").touch()
-    return Path(shutil.copytree(folder, own / "a copy of it", symlinks=True))
+    return Path(
+        shutil.copytree(folder, own / "a copy of it", symlinks=True, ignore=shutil.ignore_patterns("delivery-*.lock"))
+    )
 
 
 def store(folder: Path) -> mlflow.MlflowClient:

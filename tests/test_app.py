@@ -23,7 +23,7 @@ from streamlit.testing.v1 import AppTest
 from app import charts, loaded, recorded, results, uploads
 from app.handwriting import LAYOUTS, ink_of_canvas, ink_of_picture, placed
 from app.predictions import classes_to_show, other_classes, probabilities
-from app.results import accuracy_interval, find_models, read_evaluation
+from app.results import find_models, read_evaluation
 from app.uploads import MAX_BYTES, open_picture, picture_input
 from stages.data.image_folder import FORMATS
 from stages.data.prepared import save_prepared
@@ -349,14 +349,6 @@ def test_of_many_classes_each_models_best_are_shown_and_of_few_all_in_their_orde
 )
 def test_no_small_probability_is_called_nothing_and_no_large_one_certain(value, text):
     assert charts.percent(value) == text
-
-
-@pytest.mark.parametrize(("right", "images"), [(9929, 10000), (347, 360), (5, 5), (0, 9)])
-def test_the_interval_is_wilsons(right, images):
-    z, p = 1.959963984540054, right / images
-    middle = (p + z**2 / (2 * images)) / (1 + z**2 / images)
-    half = z / (1 + z**2 / images) * np.sqrt(p * (1 - p) / images + z**2 / (4 * images**2))
-    assert accuracy_interval(right, images) == pytest.approx((middle - half, middle + half))
 
 
 # Experiments

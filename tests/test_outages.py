@@ -167,14 +167,14 @@ class Project:
             DVC_ROOT=str(folder), MLFLOW_TRACKING_URI=self._uri, MLFLOW_EXPERIMENT_NAME=self.experiment
         )
 
-    def stage(self, resume_folder: str = "", stays_at: int = 0) -> subprocess.Popen:
+    def stage(self, resume_folder: str = "", stays_at: int = 0, **more: str) -> subprocess.Popen:
         """A stage; of the same resume folder, one that goes on where the last one was stopped."""
         place = self.folder / (resume_folder or f"work-{time.time_ns()}")
         place.mkdir(exist_ok=True)
         return subprocess.Popen(
             [sys.executable, "-c", STAGE, str(place), str(stays_at)],
             cwd=ROOT,
-            env=self._environment,
+            env=self._environment | more,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -258,13 +258,14 @@ def test_a_server_killed_in_mid_training_or_down_from_the_start_gets_everything_
     project.check_all_is_there_once(2)
 
 
-def test_after_an_outage_the_next_stage_delivers_both_in_order(project, between):
+@pytest.mark.parametrize("dvc", [{}, {"DVC_STAGE": "distill"}], ids=["without_dvc", "one_delivery_for_both"])
+def test_after_an_outage_the_next_stage_delivers_both_in_order(project, between, dvc):
     between.behaviour = "error"
-    assert "warning: distill: its record is kept in" in finished(project.stage())
+    assert "warning: distill: its record is kept in" in finished(project.stage(**dvc))
     assert project.deliver().startswith("0 of 1 records delivered; 1 stay in ")
     between.behaviour = "pass"
     between.created.clear()
-    assert "warning" not in finished(project.stage())
+    assert "warning" not in finished(project.stage(**dvc))
     assert project.waiting() == []
     assert len(between.created) == 2
     assert between.created == sorted(between.created)

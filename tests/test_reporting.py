@@ -21,7 +21,7 @@ from stages.reporting.classification import (
     per_class_accuracy,
     spread,
 )
-from stages.reporting.comparison import accuracy_gain
+from stages.reporting.comparison import accuracy_gain, accuracy_interval
 from stages.reporting.evaluation import omitted_metrics, quality_metrics
 from stages.reporting.instructive import instructive_order
 from stages.reporting.tables import read_columns, write_records
@@ -264,3 +264,11 @@ def test_figures_are_drawn_without_warnings_and_are_the_same_bytes_again(tmp_pat
             assert max(picture.size) < 5000
             assert len(picture.convert("L").getcolors(256)) > 10
     assert [str(warning.message) for warning in recwarn] == []
+
+
+@pytest.mark.parametrize(("right", "images"), [(9929, 10000), (347, 360), (5, 5), (0, 9)])
+def test_the_interval_is_wilsons(right, images):
+    z, p = 1.959963984540054, right / images
+    middle = (p + z**2 / (2 * images)) / (1 + z**2 / images)
+    half = z / (1 + z**2 / images) * np.sqrt(p * (1 - p) / images + z**2 / (4 * images**2))
+    assert accuracy_interval(right, images) == pytest.approx((middle - half, middle + half))

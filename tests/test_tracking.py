@@ -8,6 +8,7 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
+import psutil
 import pytest
 from conftest import environment, wait_for_delivery
 
@@ -25,6 +26,14 @@ with Journal("distill", {"distill.temperature": 4.0}, ["distill"]) as run:
         run.metrics({"loss": 1 / epoch}, step=epoch)
         print(epoch, flush=True)
         time.sleep(float(sys.argv[1]))
+"""
+
+PIPELINE = """
+import os, subprocess, sys
+for _ in sys.stdin:  # runs a stage at each line, as DVC runs its stages: by a shell that may stay between them
+    command = ["/bin/sh", "-c", '"$0" "$@"; exit $?', sys.executable, "-c", sys.argv[1], "0"]
+    subprocess.run(command, env=os.environ | {"DVC_STAGE": "distill"}, check=True)
+    print("ended", flush=True)
 """
 
 
@@ -68,7 +77,7 @@ def test_what_is_recorded_arrives(repository, monkeypatch):
         run.table("per_class.json", {"ß": 0.25})
         run.figure("confusion_matrix", "final", confusion=picture, classes=["a", "ß"], title="t")
         run.tags({"note": "text"})
-    assert not list((repository / ".distillery/outbox").iterdir())
+    assert not list((repository / ".distillery/outbox").glob("*/journal.jsonl"))
 
     store = client(repository)
     (found,) = runs(store)
@@ -122,6 +131,44 @@ def test_a_stage_killed_without_a_word_is_recorded_as_killed(repository):
     (found,) = runs(client(repository))
     assert found.info.status == "KILLED"
     assert found.data.metrics == {"loss": 1.0}
+
+
+def test_the_stages_of_a_pipeline_share_a_delivery_that_ends_with_it(repository):
+    with subprocess.Popen(
+        [sys.executable, "-c", PIPELINE, RECORD],
+        cwd=ROOT,
+        env=environment(DVC_ROOT=str(repository)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as pipeline:
+
+        def run_stage() -> psutil.Process:
+            pipeline.stdin.write("\n")
+            pipeline.stdin.flush()
+            while pipeline.stdout.readline() != "ended\n":
+                assert pipeline.poll() is None
+            assert not list((repository / ".distillery/outbox").glob("*/journal.jsonl"))
+            (delivery,) = deliveries(repository)
+            return delivery
+
+        first = run_stage()
+        assert run_stage() == first
+        first.kill()
+        last = run_stage()
+        assert last != first
+    _, left = psutil.wait_procs([last], timeout=30)
+    assert all(process.status() == psutil.STATUS_ZOMBIE for process in left)  # where nobody asks how it ended
+    assert [run.info.status for run in runs(client(repository))] == ["FINISHED"] * 3
+
+
+def deliveries(repository: Path) -> list[psutil.Process]:
+    """The processes that deliver this repository's journals."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if "stages.tracking.delivery" in (words := process.info["cmdline"] or []) and str(repository) in "".join(words)
+    ]
 
 
 def test_delivery_from_the_start_again_changes_nothing(repository):

@@ -51,9 +51,8 @@ class Batches:
         self._among = np.arange(len(labels)) if among is None else among
         self._offsets = offsets
         self._shown = len(self._among) // devices * devices
-        arrays = [images] if teacher_logits is None else [images, teacher_logits[0]]
-        self._mapped = MappedPages(arrays if teacher_logits is None else [images, teacher_logits])
-        row_bytes = sum(array.itemsize * math.prod(array.shape[1:]) for array in arrays)
+        self._mapped = MappedPages([images] if teacher_logits is None else [images, teacher_logits])
+        row_bytes = images[:1].nbytes + (0 if teacher_logits is None else teacher_logits[0, :1].nbytes)
         self._segment_rows = max(1, segment_bytes // (row_bytes * batch_size)) * batch_size
 
     def __len__(self) -> int:

@@ -13,7 +13,7 @@ from stages.data.prepared import Split
 from stages.data.training_set import TrainingSet
 from stages.files import write_json
 from stages.learning.batches import Batches
-from stages.learning.models import build_model, check_devices, load_model, save_model, served_copy
+from stages.learning.models import build_model, check_devices, load_model, save_model
 from stages.learning.prediction import predict_logits
 from stages.learning.resume_point import Epoch, ResumePoint
 from stages.learning.training import Fitted, OnEpoch, assign, compile_model, fit, values
@@ -62,6 +62,7 @@ class StudentTrainer:
             "dropout": student.dropout,
         }
         self._in_training = {"precision": student.precision, "devices": student.devices}
+        self._served = build_model(**self._build, seed=student.seeds[0])
         self._carrier = build_model(**self._build, **self._in_training, seed=student.seeds[0])
         self._fitted_model = self._carrier if distiller is None else distiller(self._carrier)
         steps = -(-images // student.batch_size)
@@ -72,7 +73,7 @@ class StudentTrainer:
     def train(
         self, seed: int, batches: Batches, validation: Split, on_epoch: OnEpoch, resume_point: ResumePoint | None
     ) -> tuple[keras.Model, Fitted]:
-        """A fresh student, trained: as it is to be saved, and how its training went."""
+        """A fresh student, trained: as it is to be saved, until the next one takes its place; how its training went."""
         fresh = build_model(**self._build, **self._in_training, seed=seed)
         assign(self._carrier.variables, values(fresh.variables))
         assign(self._fitted_model.optimizer.variables, self._new_optimizer)
@@ -85,7 +86,8 @@ class StudentTrainer:
             on_epoch,
             resume_point,
         )
-        return served_copy(self._carrier, **self._build, seed=seed), fitted
+        self._served.set_weights(self._carrier.get_weights())
+        return self._served, fitted
 
 
 def train_students(
@@ -121,7 +123,7 @@ def train_students(
         distiller=distiller,
         label_smoothing=label_smoothing,
     )
-    trained, models = [], []
+    trained, weights = [], []
     for number, seed in enumerate(student.seeds, start=1):
         print(f"student {number} of {len(student.seeds)}, seed {seed}", flush=True)
         batches = training_batches(data, student, seed, data.among, teacher_logits)
@@ -129,8 +131,9 @@ def train_students(
         served, fitted = trainer.train(seed, batches, data.validation, partial(on_epoch, seed), resume_point)
         logits = predict_logits(served, data.validation.images)
         trained.append(TrainedStudent(seed, fitted, logits, served.count_params(), folder / f"seed_{seed}.keras"))
-        models.append(served)
-    for student, served in zip(trained, models, strict=True):
+        weights.append(served.get_weights())
+    for student, own in zip(trained, weights, strict=True):
+        served.set_weights(own)
         save_model(served, student.path)
     return trained
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
 from stages.reporting.classification import confusion_matrix, per_class_accuracy
+from stages.reporting.comparison import accuracy_interval
 
 WEAKEST = 10  # classes and confusions that are named at most
 
@@ -46,7 +46,7 @@ def model_card(facts: Facts) -> list[str]:
 
 def _summary(facts: Facts) -> list[str]:
     right, count = int(np.sum(facts.labels == facts.predicted)), len(facts.labels)
-    interval = binomtest(right, count).proportion_ci(method="wilson")
+    low, high = accuracy_interval(right, count)
     height, width, channels = facts.about["image_shape"]
     return [
         f"# {facts.name}",
@@ -54,7 +54,7 @@ def _summary(facts: Facts) -> list[str]:
         f"A classifier of images into {len(facts.about['classes'])} classes, distilled from a larger one.",
         "",
         f"- **{100 * right / count:.2f} % right** on {count:,} test images, {count - right:,} errors"
-        f" (95 % interval {100 * interval.low:.2f} to {100 * interval.high:.2f} %, Wilson)",
+        f" (95 % interval {100 * low:.2f} to {100 * high:.2f} %, Wilson)",
         f"- {facts.exported['keras']['parameters']:,} parameters, {facts.exported['keras']['bytes'] / 1000:,.1f} kB;"
         f" network `{facts.parameters['student.architecture']}`",
         f"- Takes raw pixels, `uint8`, {height} x {width}, {_colours(channels)}; gives logits, `float32`, one a class",

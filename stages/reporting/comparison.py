@@ -69,3 +69,14 @@ def sign_test(differences: np.ndarray) -> tuple[int, int, float]:
     """
     wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
     return wins, losses, float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
+
+
+def accuracy_interval(right: int, images: int) -> tuple[float, float]:
+    """The 95 % confidence interval of one model's accuracy over test images (Wilson 1927), 0 to 1.
+
+    Args:
+        right: how many images the model has right.
+        images: how many there are.
+    """
+    interval = binomtest(right, images).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)

@@ -1,6 +1,7 @@
 """Carries journals to MLflow: no other module but `registry`, which this one calls, knows MLflow.
 
-Run by every stage beside itself. By hand, `python -m stages.tracking.delivery` delivers what an outage left behind.
+Run by the first stage of a `dvc repro` beside itself, it serves all that follow, and ends when DVC ends; a stage that
+runs without DVC has its own. By hand, `python -m stages.tracking.delivery` delivers what an outage left behind.
 
 An event may be delivered twice when a process dies at the wrong moment, and arrives once all the same: a run is found
 again by the journal that it comes from, a metric by key, step and time, an artifact by its name, a model by its name.
@@ -15,22 +16,24 @@ import sys
 import tempfile
 import time
 import uuid
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import filelock
+import psutil
 
 from stages.files import write_json
 from stages.resumption import repository
-from stages.tracking.journal import DIGEST_TAG, outbox
+from stages.tracking.journal import DIGEST_TAG, GAVE_UP, POLL_SECONDS, delivery_lock, is_free, outbox
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # MLflow's own values block for minutes
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
-POLL_SECONDS = 0.1
 RETRY_SECONDS = 5.0
+IDLE_SECONDS = 120.0  # without a stage, after which nobody is waited for: the next one starts another delivery
 JOURNAL_TAG = "distillery.journal"
 EXPERIMENT_KIND = "custom_model_development"  # opens on the views for training, not on those for language models
 
@@ -59,7 +62,7 @@ class Delivery:
     def waits_for(self) -> Path | None:
         """The journal, not yet delivered, of a process that was stopped and whose run this one goes on with."""
         record = _first(self.folder).get("record")
-        waiting = sorted(path.parent for path in self.folder.parent.glob("*/journal.jsonl"))
+        waiting = _waiting()
         for earlier in waiting[: waiting.index(self.folder)]:
             if record and _first(earlier).get("record") == record:
                 return earlier
@@ -80,7 +83,7 @@ class Delivery:
         return False
 
     def owner_lives(self) -> bool:
-        return not _free(self.folder / "owner.lock")
+        return not is_free(self.folder / "owner.lock")
 
     def abandon(self) -> None:
         """The stage died without a word: its run, if it came so far as to have one, ends as killed."""
@@ -220,6 +223,7 @@ class Delivery:
         from mlflow.models.signature import ModelSignature
         from mlflow.types import Schema, TensorSpec
 
+        mlflow.set_tracking_uri(self._uri())  # a journal for another server may have been delivered in between
         mlflow.set_experiment(experiment_id=self._state["experiment_id"])  # else the model lands in `Default`
         return Model.log(
             artifact_path=None,
@@ -338,12 +342,9 @@ def _tensor(dtype: str, shape: list[int]) -> dict[str, Any]:
     return {"type": "tensor", "tensor-spec": {"dtype": dtype, "shape": shape}}
 
 
-def _free(lock: Path) -> bool:
-    try:
-        with filelock.FileLock(lock).acquire(blocking=False):
-            return True
-    except filelock.Timeout:
-        return False
+def _waiting() -> list[Path]:
+    """The journals in the outbox, the oldest first."""
+    return sorted(path.parent for path in outbox().glob("*/journal.jsonl"))
 
 
 def _remove(folder: Path) -> None:
@@ -357,6 +358,10 @@ def _first(folder: Path) -> dict:
     with open(folder / "journal.jsonl", encoding="utf-8") as journal:
         line = journal.readline()
     return json.loads(line) if line.endswith("\n") else {}
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def follow(folder: Path, catch_up: bool = False) -> bool:
@@ -378,7 +383,7 @@ def follow(folder: Path, catch_up: bool = False) -> bool:
                 if catch_up and not in_order:
                     deliver_waiting(before=folder.name)
                 if not in_order and (earlier := delivery.waits_for()):
-                    if not _free(earlier / "delivery.lock"):
+                    if not is_free(earlier / "delivery.lock"):
                         time.sleep(POLL_SECONDS)  # it is being delivered
                         continue
                     raise RuntimeError(f"the beginning of the same run waits in {earlier}")
@@ -390,7 +395,7 @@ def follow(folder: Path, catch_up: bool = False) -> bool:
                     delivery.abandon()
                     break
             except Exception as error:  # whatever MLflow, its database, network or disk raises: the record is kept
-                print(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}", flush=True)
+                print(_reason(error), flush=True)
                 if not owner_lives:
                     return False
                 in_order, failed_at = False, time.monotonic()
@@ -410,7 +415,7 @@ def deliver_waiting(before: str | None = None) -> tuple[int, int]:
         How many were delivered, and how many are left because they could not be.
     """
     delivered = left = 0
-    for folder in sorted(path.parent for path in outbox().glob("*/journal.jsonl")):
+    for folder in _waiting():
         if before is not None and (folder.name >= before or left):
             break
         try:
@@ -423,30 +428,101 @@ def deliver_waiting(before: str | None = None) -> tuple[int, int]:
         except (filelock.Timeout, FileNotFoundError):
             continue  # another process delivers it, or did
         except Exception as error:  # one that cannot be read, or another user's: the others are delivered all the same
-            print(f"{folder}: {type(error).__name__}: {' '.join(str(error).split())[:300]}", flush=True)
+            print(f"{folder}: {_reason(error)}", flush=True)
             left += 1
     return delivered, left
 
 
+def deliver_live(folder: Path) -> None:
+    """Deliver the journal of a stage that runs. Where it has to stay in the outbox, a file in it says so."""
+    try:
+        with (
+            filelock.FileLock(folder / "delivery.lock"),
+            open(folder / "delivery.log", "a", encoding="utf-8") as log,
+            redirect_stdout(log),
+            redirect_stderr(log),
+        ):
+            if not (folder / "journal.jsonl").is_file():
+                _remove(folder)
+            elif not follow(folder, catch_up=True):
+                (folder / GAVE_UP).touch()
+    except FileNotFoundError:
+        pass  # another process delivered it
+    except Exception as error:  # one that cannot be read, or a full disk: the next stages are served all the same
+        print(f"{folder}: {_reason(error)}", flush=True)
+        with suppress(OSError):
+            (folder / GAVE_UP).touch()
+
+
+def serve(pipeline: int) -> None:
+    """Deliver the journals of a pipeline's stages, one after the other, until nobody runs stages any more.
+
+    Args:
+        pipeline: number of the process that runs them.
+    """
+    tried: set[Path] = set()
+    used = time.monotonic()
+    goes_on = True
+    while goes_on and time.monotonic() - used < IDLE_SECONDS:
+        goes_on = _runs(pipeline)  # before looking: the last stage's journal is then seen
+        for folder in _waiting():
+            if folder not in tried and _belongs_to(folder, pipeline):
+                tried.add(folder)
+                deliver_live(folder)
+                used = time.monotonic()
+        time.sleep(POLL_SECONDS)
+
+
+def _belongs_to(folder: Path, pipeline: int) -> bool:
+    """Whether a stage of this pipeline writes the journal; not one that was given up, by an earlier process perhaps."""
+    try:
+        return _first(folder).get("pipeline") == pipeline and not (folder / GAVE_UP).is_file()
+    except (OSError, ValueError):  # delivered meanwhile by another process; or it cannot be read
+        return False
+
+
+def _runs(process: int) -> bool:
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def main(arguments: list[str]) -> int:
-    """Deliver what waits and then, while it is written, one stage's journal; without an argument, only what waits."""
+    """Deliver what waits.
+
+    Args:
+        arguments: the folder of a journal that is being written, and the number of the process that runs this stage and
+            the next ones, where there is one. None: only what is left in the outbox.
+    """
     if not arguments:
         delivered, left = deliver_waiting()
         print(f"{delivered} of {delivered + left} records delivered" + (f"; {left} stay in {outbox()}" if left else ""))
         return int(left > 0)
-    import mlflow.models  # noqa: F401, now, while the stage imports TensorFlow on another core, and not at its end
+    folder, *pipeline = arguments
+    if not pipeline:
+        _prepare()
+        deliver_live(Path(folder))
+        return 0
+    lock = delivery_lock(int(pipeline[0]))
+    with filelock.FileLock(lock):
+        _prepare()
+        serve(int(pipeline[0]))
+        lock.unlink(missing_ok=True)
+    return 0
+
+
+def _prepare() -> None:
+    """Import what is slow now, while the stage imports TensorFlow on another core, and not at its end.
+
+    All of it: a temporary experiment's folder, from which this came, is gone before the last record arrives.
+    """
+    import mlflow.models  # noqa: F401
 
     from stages.reporting import figures  # noqa: F401
+    from stages.tracking import registry  # noqa: F401
 
-    folder = Path(arguments[0])
-    try:
-        with filelock.FileLock(folder / "delivery.lock"):
-            if (folder / "journal.jsonl").is_file():
-                return int(not follow(folder, catch_up=True))
-            _remove(folder)
-    except FileNotFoundError:
-        pass
-    return 0  # the stage was so short that the next one's process delivered its record
+    os.chdir(repository())
 
 
 if __name__ == "__main__":

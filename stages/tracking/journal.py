@@ -1,8 +1,9 @@
 """What a stage records, written down at once and delivered to MLflow by a process of its own.
 
 Training never waits for MLflow: a record is a line in a journal under `.distillery/outbox/`, and
-`stages.tracking.delivery` carries it to the tracking server meanwhile. What cannot be delivered stays in the outbox for
-the next stage, or for `python -m stages.tracking.delivery`.
+`stages.tracking.delivery` carries it to the tracking server meanwhile: one process for all stages of a `dvc repro`,
+since importing MLflow takes seconds. What cannot be delivered stays in the outbox for the next stage, or for
+`python -m stages.tracking.delivery`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
+import psutil
+from filelock import FileLock, Timeout
 
 from stages.files import written_whole
 from stages.resumption import repository
@@ -30,11 +32,31 @@ DIGEST_TAG = "distillery.sha256"  # of a model's file: on a run that made it, a 
 PATIENCE_SECONDS = 30  # how long a finished stage waits for delivery while nothing arrives,
 LIMIT_SECONDS = 120  # and how long in all
 HURRY_SECONDS = 8  # how long one that was stopped or failed waits in all
+POLL_SECONDS = 0.1
+GAVE_UP = "gave_up"  # the file by which delivery tells a stage that its record stays in the outbox
 
 
 def outbox() -> Path:
     """The folder of the journals that are not yet delivered, one folder each."""
     return repository() / ".distillery" / "outbox"
+
+
+def delivery_lock(pipeline: int) -> Path:
+    """What the process holds that delivers the journals of one pipeline.
+
+    Args:
+        pipeline: number of the process that runs the stages.
+    """
+    return repository() / ".distillery" / f"delivery-{pipeline}.lock"
+
+
+def is_free(lock: Path) -> bool:
+    """Whether no process holds a lock."""
+    try:
+        with FileLock(lock).acquire(blocking=False):
+            return True
+    except Timeout:
+        return False
 
 
 class Journal:
@@ -68,9 +90,11 @@ class Journal:
             "experiment": os.environ.get("MLFLOW_EXPERIMENT_NAME") or "distillery",
             "tracking_uri": os.environ.get("MLFLOW_TRACKING_URI") or "",
         }
+        self._pipeline = _dvc()
         self._write(
             "start",
             stage=stage,
+            pipeline=self._pipeline,
             record=self._folder.name if resume_folder is None else self._record(resume_folder, run | parameters),
             **run,
             tags={
@@ -83,14 +107,26 @@ class Journal:
             },
         )
         self._write("params", values=parameters)
-        self._delivery = subprocess.Popen(
-            [sys.executable, "-m", "stages.tracking.delivery", str(self._folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=(log := open(self._folder / "delivery.log", "w", encoding="utf-8")),  # noqa: SIM115, closed below
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C ends the stage; delivery must still record that it was ended
-        )
-        log.close()
+        self._delivery: subprocess.Popen | None = None
+        if not self._delivery_lives():
+            self._start_delivery()
+
+    def _delivery_lives(self) -> bool:
+        """Whether this stage's delivery runs, or that which an earlier stage of the same pipeline started."""
+        if self._delivery is not None and self._delivery.poll() is None:
+            return True
+        return self._pipeline is not None and not is_free(delivery_lock(self._pipeline))
+
+    def _start_delivery(self) -> None:
+        pipeline = [] if self._pipeline is None else [str(self._pipeline)]
+        with open(self._folder / "delivery.log", "a", encoding="utf-8") as log:
+            self._delivery = subprocess.Popen(
+                [sys.executable, "-m", "stages.tracking.delivery", str(self._folder), *pipeline],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C ends the stage; delivery must still record that it was ended
+            )
 
     def _record(self, resume_folder: Path, run: Mapping[str, Any]) -> str:
         """The name by which delivery finds the MLflow run: that of the journal with which the run began.
@@ -235,14 +271,21 @@ class Journal:
         began = progressed = time.monotonic()
         last = None
         while True:
-            try:
-                return self._delivery.wait(0.5) == 0
-            except subprocess.TimeoutExpired:
-                now = time.monotonic()
-                if _modified(progress) != last:
-                    progressed, last = now, _modified(progress)
+            lives = self._delivery_lives()  # before looking: what it delivered before it ended is then seen
+            if not (self._folder / "journal.jsonl").is_file():
+                return True
+            if (self._folder / GAVE_UP).is_file():
+                return False
+            if not lives:
+                if self._delivery is not None:
+                    return False
+                self._start_delivery()  # that of an earlier stage was killed
+            now = time.monotonic()
+            if _modified(progress) != last:
+                progressed, last = now, _modified(progress)
             if now - began > (HURRY_SECONDS if hurry else LIMIT_SECONDS) or now - progressed > PATIENCE_SECONDS:
                 return None
+            time.sleep(POLL_SECONDS)
 
     def _synchronise(self) -> None:
         """What waits outlives a power cut, too."""
@@ -283,6 +326,18 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, flo
             yield from flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
+
+
+def _dvc() -> int | None:
+    """The number of the process of DVC that runs this stage; None where it runs without, or that cannot be told.
+
+    DVC gives the variable to what it runs, to the shell in between, too, and has not got it itself.
+    """
+    try:
+        above = [] if "DVC_STAGE" not in os.environ else psutil.Process().parents()
+        return next((process.pid for process in above if "DVC_STAGE" not in process.environ()), None)
+    except psutil.Error:  # another user's
+        return None
 
 
 def _commit() -> str:
