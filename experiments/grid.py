@@ -30,7 +30,9 @@ def main() -> None:
     words = [f"distill.temperature={arguments.temperatures}", f"distill.alpha={arguments.alphas}", *arguments.overrides]
     settings = [part for word in words for part in ("-S", word)]
     _dvc(arguments.folder, "exp", "run", "evaluate", "--queue", "--name", NAME, *settings)
-    _dvc(arguments.folder, "queue", "start", "--jobs", arguments.jobs)
+    # Its workers keep what it prints to open, and stay for a while when all is done.
+    start = ["dvc", "queue", "start", "--jobs", arguments.jobs]
+    subprocess.run(start, cwd=arguments.folder, env=environment(), stdout=subprocess.DEVNULL, check=True)
     while any(state in _dvc(arguments.folder, "queue", "status") for state in ("Queued", "Running")):
         time.sleep(POLL_SECONDS)
     table = {
