@@ -12,7 +12,7 @@ import importlib
 from benchmarks.record import keep, tell
 from benchmarks.table import write_tables
 
-MEASUREMENTS = ("keras_distiller", "pipeline", "steps", "scale", "precision", "stacked")
+MEASUREMENTS = ("keras_distiller", "pipeline", "profile", "steps", "scale", "precision", "stacked")
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ def tables() -> str:
     sections = {
         "keras_distiller": against_keras,
         "pipeline": whole_pipeline,
+        "profile": profile,
         "steps": step_rate,
         "scale": scale,
         "precision": precision,
@@ -98,6 +99,19 @@ def whole_pipeline(numbers: Mapping) -> Iterator[str]:
         + ", ".join(f"{name} {value:.1f} s" for name, value in numbers["imports"].items())
         + "."
     )
+
+
+def profile(numbers: Mapping) -> Iterator[str]:
+    """Parts of each stage that has nothing to compute."""
+    stages = numbers["stages"]
+    yield "**Where that goes**: digits, one epoch everywhere, seconds by Python's profiler, which slows it down."
+    yield ""
+    yield f"| | {' | '.join(f'`{stage}`' for stage in stages)} | together |"
+    yield f"|---|{'---|' * (len(stages) + 1)}"
+    for part in next(iter(stages.values())):
+        seconds = [one[part] for one in stages.values()]
+        shown = " | ".join(f"{value:.1f}" if value >= 0.05 else "" for value in seconds)
+        yield f"| {part} | {shown} | {sum(seconds):.1f} |"
 
 
 def step_rate(numbers: Mapping) -> Iterator[str]:

@@ -8,6 +8,7 @@ import numpy as np
 from stages.data.mapped import MappedPages
 from stages.data.views import draw_offsets, show
 
+READ_ROWS = 4096  # at once, after which memory is looked at
 SEGMENT_BYTES = 2**28  # of images and logits at once in memory, once more while Keras holds its copy
 
 
@@ -71,29 +72,41 @@ class Batches:
         order = self._among[np.random.default_rng([self._seed, epoch]).permutation(len(self._among))[: self._shown]]
         for start in range(0, len(order), self._segment_rows):
             chosen = order[start : start + self._segment_rows]
-            images = np.empty((len(chosen), *self._images.shape[1:]), np.uint8)
-            logits = None
-            if self._teacher_logits is not None:
-                logits = np.empty((len(chosen), self._teacher_logits.shape[2]), self._teacher_logits.dtype)
+            views = self._views(chosen, epoch)
+            images, logits = self._read(chosen, views)
             for place in range(0, len(chosen), self.batch_size):
                 batch = slice(place, place + self.batch_size)
-                views = self._views(chosen[batch], epoch)
-                images[batch] = self._shown_images(chosen[batch], views, epoch, (start + place) // self.batch_size)
-                if logits is not None:
-                    logits[batch] = self._teacher_logits[views, chosen[batch]]
-                self._mapped.keep_to_budget()
+                self._augment(images[batch], chosen[batch], views[batch], epoch, (start + place) // self.batch_size)
             labels = self._labels[chosen]
             yield images, labels if logits is None else {"labels": labels, "teacher_logits": logits}
+
+    def _read(self, chosen: np.ndarray, views: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Images and, where there are any, logits at these positions.
+
+        They are read in the order in which they lie in their files, whatever the order in which they are wanted: pages
+        of a file that is larger than the budget are then mapped a few times an epoch, and not anew for each image.
+        """
+        images = np.empty((len(chosen), *self._images.shape[1:]), np.uint8)
+        logits = None
+        if self._teacher_logits is not None:
+            logits = np.empty((len(chosen), self._teacher_logits.shape[2]), self._teacher_logits.dtype)
+        as_they_lie = np.argsort(chosen)
+        for start in range(0, len(chosen), READ_ROWS):
+            wanted = as_they_lie[start : start + READ_ROWS]
+            images[wanted] = self._images[chosen[wanted]]
+            if logits is not None:
+                logits[wanted] = self._teacher_logits[views[wanted], chosen[wanted]]
+            self._mapped.keep_to_budget()
+        return images, logits
 
     def _views(self, chosen: np.ndarray, epoch: int) -> np.ndarray:
         """Every view is seen by some image in every epoch."""
         return np.zeros(len(chosen), int) if self._offsets is None else (chosen + epoch) % len(self._offsets)
 
-    def _shown_images(self, chosen: np.ndarray, views: np.ndarray, epoch: int, batch: int) -> np.ndarray:
-        images = self._images[chosen]
+    def _augment(self, images: np.ndarray, chosen: np.ndarray, views: np.ndarray, epoch: int, batch: int) -> None:
+        """Show a batch's images in their views, in place."""
         if self._offsets is not None:
-            images = show(images, self._offsets[views, chosen])
+            images[:] = show(images, self._offsets[views, chosen])
         if self._jitter or self._flip:
             random = np.random.default_rng([self._seed, epoch, batch])
-            images = show(images, draw_offsets(len(chosen), self._jitter, self._flip, random))
-        return images
+            images[:] = show(images, draw_offsets(len(chosen), self._jitter, self._flip, random))
