@@ -1,15 +1,19 @@
-"""What is fastest to train each network in: precision, XLA or not, and how many steps at once.
+"""What is fastest to train each network in: precision, XLA or not, how many steps at once; and what precision costs.
 
 python -m benchmarks precision
 """
 
+import json
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 
 from benchmarks.record import tell
 from benchmarks.steps import epoch_seconds, shortest
+from experiments.run import clone, environment
 
 NETWORKS = {  # architecture: shape of its images, batch size
     "cnn": ((28, 28, 1), 256),
@@ -33,7 +37,25 @@ def main() -> dict:
         _, precision, compilation, _ = best.split(".")
         for steps in STEPS[:-1]:
             _measure(rates, architecture, precision, compilation, steps)
-    return {"images_per_second": rates}
+    return {"images_per_second": rates, "default": {precision: _default(precision) for precision in PRECISIONS}}
+
+
+def _default(precision: str) -> dict[str, float]:
+    """The accuracies on the test set of the default pipeline whose models are all trained in this precision."""
+    tell(f"the default pipeline in {precision}")
+    settings = ["-S", f"train_teacher.precision={precision}", "-S", f"student.precision={precision}"]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "clone"
+        clone(folder)
+        subprocess.run(
+            ["dvc", "exp", "run", "--quiet", *settings, "evaluate"],
+            cwd=folder,
+            env=environment(),
+            check=True,
+            capture_output=True,
+        )
+        headline = json.loads((folder / "metrics/evaluate.json").read_text(encoding="utf-8"))
+    return {kind: headline[kind]["accuracy"] for kind in ("teacher", "distilled", "scratch")}
 
 
 def _measure(rates: dict, architecture: str, precision: str, compilation: str, steps: int) -> None:
