@@ -15,7 +15,8 @@ from benchmarks.record import tell
 from experiments.run import clone, environment, stage_times
 
 NEXT = ["-S", "distill.temperature=5"]
-DIGITS = ["prepare.dataset=digits", "train_teacher.jitter=0", "train_teacher.epochs=1", "student.epochs=1"]
+DIGITS = ["-S", "prepare.dataset=digits", "-S", "train_teacher.jitter=0"]
+DIGITS += ["-S", "train_teacher.epochs=1", "-S", "student.epochs=1"]
 BEFORE = "0fdc868"  # the last commit before costs were looked into
 ROUNDS = 3
 IMPORTS = {  # what a stage imports, and cannot do without
@@ -39,8 +40,7 @@ def main() -> dict:
         cold = _run(folder, "dvc", "repro")
         after = _run(folder, "dvc", "exp", "run", *NEXT)
         nothing = _run(folder, "dvc", "repro")
-        settings = [word for setting in DIGITS for word in ("-S", setting)]
-        digits_before, digits = (_run(one, "dvc", "exp", "run", *settings) for one in (before, folder))
+        digits_before, digits = (_run(one, "dvc", "exp", "run", *DIGITS) for one in (before, folder))
         imports = {name: _shortest(folder, code) for name, code in IMPORTS.items()}
     return {
         "cold": cold,

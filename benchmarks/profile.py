@@ -30,10 +30,9 @@ def main() -> dict:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "clone"
         clone(folder)
-        settings = [word for setting in DIGITS for word in ("-S", setting)]
         tell("dvc exp run")
         subprocess.run(
-            ["dvc", "exp", "run", "--quiet", *settings], cwd=folder, env=environment(), check=True, capture_output=True
+            ["dvc", "exp", "run", "--quiet", *DIGITS], cwd=folder, env=environment(), check=True, capture_output=True
         )
         return {"stages": {stage: _parts(folder, stage) for stage in STAGES}}
 

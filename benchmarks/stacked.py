@@ -5,13 +5,12 @@ python -m benchmarks stacked
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import numpy as np
 
 from benchmarks.record import tell
-from benchmarks.steps import CLASSES, generated, shortest
+from benchmarks.steps import CLASSES, epoch_seconds, generated, shortest
 
 STUDENTS = {  # architecture: units of its hidden layers, batch size
     "dense_10_10": ((10, 10), 128),
@@ -45,7 +44,7 @@ def both_ways(architecture: str, precision: str) -> dict[str, float]:
     from stages.learning.losses import hard_loss
     from stages.learning.models import build_model
     from stages.learning.prediction import predict_logits
-    from stages.learning.training import compile_model, train_epoch
+    from stages.learning.training import compile_model
     from stages.params import load_params
 
     units, batch_size = STUDENTS[architecture]
@@ -68,14 +67,6 @@ def both_ways(architecture: str, precision: str) -> dict[str, float]:
         def segments(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             for parts in zip(*(one.segments(epoch) for one in batches), strict=True):
                 yield tuple(np.stack(arrays, axis=1) for arrays in zip(*parts, strict=True))
-
-    def seconds(model, data) -> list[float]:
-        measured = []
-        for number in range(1, EPOCHS + 1):
-            began = time.perf_counter()
-            train_epoch(model, data, number)
-            measured.append(time.perf_counter() - began)
-        return measured
 
     def stack_of(weights: list[list[np.ndarray]]) -> keras.Model:
         """One model of all students: every dense layer is a batched product of matrices."""
@@ -100,7 +91,7 @@ def both_ways(architecture: str, precision: str) -> dict[str, float]:
         model = build_model(architecture, SHAPE, CLASSES, dropout=0.0, seed=seed, precision=precision)
         first.append(model.get_weights())
         compile_model(model, student, len(data), 0.0)
-        single += shortest(seconds(model, data))
+        single += shortest(epoch_seconds(model, data, EPOCHS))
         answers.append(predict_logits(model, images))
     stack = stack_of(first)
     compile_model(stack, student, len(batches[0]), 0.0)
@@ -111,7 +102,7 @@ def both_ways(architecture: str, precision: str) -> dict[str, float]:
         jit_compile=stack.jit_compile,
         steps_per_execution=stack.steps_per_execution,
     )
-    together = shortest(seconds(stack, Stack()))
+    together = shortest(epoch_seconds(stack, Stack(), EPOCHS))
     shown = np.repeat(images[:, None], len(SEEDS), axis=1)
     stacked = np.swapaxes(predict_logits(stack, shown), 0, 1)
     return {

@@ -78,6 +78,7 @@ def test_what_is_recorded_arrives(repository, monkeypatch):
         run.figure("confusion_matrix", "final", confusion=picture, classes=["a", "ß"], title="t")
         run.tags({"note": "text"})
     assert not list((repository / ".distillery/outbox").glob("*/journal.jsonl"))
+    wait_for_delivery(repository)  # the folder goes after the journal
 
     store = client(repository)
     (found,) = runs(store)
@@ -157,6 +158,7 @@ def test_the_stages_of_a_pipeline_share_a_delivery_that_ends_with_it(repository)
         first.kill()
         last = run_stage()
         assert last != first
+    wait_for_delivery(repository)
     _, left = psutil.wait_procs([last], timeout=30)
     assert all(process.status() == psutil.STATUS_ZOMBIE for process in left)  # where nobody asks how it ended
     assert [run.info.status for run in runs(client(repository))] == ["FINISHED"] * 3
