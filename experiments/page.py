@@ -4,6 +4,7 @@ python -m experiments.page
 """
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 
 from ruamel.yaml import YAML
@@ -58,20 +59,33 @@ def main() -> None:
         text += ["", *_section(name, originals[name], headline)]
     for path in sorted(RESULTS.glob("grid_*.json")):
         preset = path.stem.removeprefix("grid_")
-        rows = json.loads(path.read_text(encoding="utf-8"))["pairs"]
+        sweep = json.loads(path.read_text(encoding="utf-8"))
+        rows = sweep["pairs"]
         save_figure(temperature_and_alpha(rows, f"Temperature and alpha: {preset}"), PICTURES / f"{path.stem}.png")
         best = max(rows, key=lambda row: row["val_accuracy"])
         text += [
             "",
             f"## Temperature × alpha: `{preset}`",
             "",
-            f"{len(rows)} queued experiments (`python -m experiments.grid {preset}`). The best on validation is"
+            f"{len(rows)} queued experiments (`{_sweep_command(preset, sweep)}`). The best on validation is"
             f" temperature {best['temperature']:g} with alpha {best['alpha']:g}: {100 * best['val_accuracy']:.2f} %"
             f" there, {100 * best['accuracy']:.2f} % on the test set, {best['gain_points']:+.2f} points over scratch.",
             "",
             f"![Temperature and alpha](results/{path.stem}.png)",
         ]
     PAGE.write_text("\n".join(text) + "\n", encoding="utf-8")
+
+
+def _sweep_command(preset: str, sweep: Mapping) -> str:
+    """The command that makes a sweep, in the clone where its preset ran."""
+    temperatures, alphas = (
+        ",".join(f"{value:g}" for value in sorted({row[key] for row in sweep["pairs"]}))
+        for key in ("temperature", "alpha")
+    )
+    overrides = "".join(f" --set {shlex.quote(override)}" for override in sweep["overrides"])
+    return (
+        f"python -m experiments.grid {preset} --folder CLONE --temperatures {temperatures} --alphas {alphas}{overrides}"
+    )
 
 
 def stale(name: str, overrides: str) -> bool:
