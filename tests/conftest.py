@@ -125,6 +125,11 @@ def outputs(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of the long tests those that need the shared run go last: one process makes it, and the other has work."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is not None and "pipeline" in item.fixturenames)
+
+
 @pytest.fixture(scope="session")
 def pipeline(tmp_path_factory, worker_id) -> Path:
     """A clone, in a path with a space, in which `dvc repro` ran once. The processes of one test run share that run."""
