@@ -37,10 +37,10 @@ def main() -> dict:
             clone(one)
             (one / ".dvc/config.local").unlink()  # nor does it share this repository's cache
         subprocess.run(["git", "checkout", "--quiet", BEFORE], cwd=before, check=True)
-        cold = _run(folder, "dvc", "repro")
-        after = _run(folder, "dvc", "exp", "run", *NEXT)
-        nothing = _run(folder, "dvc", "repro")
-        digits_before, digits = (_run(one, "dvc", "exp", "run", *DIGITS) for one in (before, folder))
+        cold = timed_run(folder, "dvc", "repro")
+        after = timed_run(folder, "dvc", "exp", "run", *NEXT)
+        nothing = timed_run(folder, "dvc", "repro")
+        digits_before, digits = (timed_run(one, "dvc", "exp", "run", *DIGITS) for one in (before, folder))
         imports = {name: _shortest(folder, code) for name, code in IMPORTS.items()}
     return {
         "cold": cold,
@@ -53,7 +53,7 @@ def main() -> dict:
     }
 
 
-def _run(folder: Path, *command: str) -> dict:
+def timed_run(folder: Path, *command: str) -> dict:
     """The seconds of a command, and those of each stage that it ran."""
     tell(" ".join(command))
     began = time.perf_counter()

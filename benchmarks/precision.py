@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.pipeline import timed_run
 from benchmarks.record import tell
 from benchmarks.steps import epoch_seconds, shortest
-from experiments.run import clone, environment
+from experiments.run import clone
 
 NETWORKS = {  # architecture: shape of its images, batch size
     "cnn": ((28, 28, 1), 256),
@@ -42,18 +43,11 @@ def main() -> dict:
 
 def _default(precision: str) -> dict[str, float]:
     """The accuracies on the test set of the default pipeline whose models are all trained in this precision."""
-    tell(f"the default pipeline in {precision}")
     settings = ["-S", f"train_teacher.precision={precision}", "-S", f"student.precision={precision}"]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "clone"
         clone(folder)
-        subprocess.run(
-            ["dvc", "exp", "run", "--quiet", *settings, "evaluate"],
-            cwd=folder,
-            env=environment(),
-            check=True,
-            capture_output=True,
-        )
+        timed_run(folder, "dvc", "exp", "run", *settings, "evaluate")
         headline = json.loads((folder / "metrics/evaluate.json").read_text(encoding="utf-8"))
     return {kind: headline[kind]["accuracy"] for kind in ("teacher", "distilled", "scratch")}
 

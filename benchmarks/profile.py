@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.pipeline import DIGITS
+from benchmarks.pipeline import DIGITS, timed_run
 from benchmarks.record import tell
 from experiments.run import clone, environment
 
@@ -30,10 +30,7 @@ def main() -> dict:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "clone"
         clone(folder)
-        tell("dvc exp run")
-        subprocess.run(
-            ["dvc", "exp", "run", "--quiet", *DIGITS], cwd=folder, env=environment(), check=True, capture_output=True
-        )
+        timed_run(folder, "dvc", "exp", "run", *DIGITS)
         return {"stages": {stage: _parts(folder, stage) for stage in STAGES}}
 
 
