@@ -169,7 +169,7 @@ def _section(name: str, about: Mapping, headline: Mapping) -> Iterator[str]:
             " what it saves is not size."
         )
     if "tried" in about:
-        yield f"Tried to reach the goals: {about['tried']}"
+        yield f"Also tried: {about['tried']}"
     validation = _read(name, "distill").get("cross_validation")
     if validation:
         agreement, spread = (100 * validation[f"agreement_with_teacher{end}"] for end in ("", "_std"))
