@@ -103,6 +103,12 @@ def _shared_by(devices: int) -> keras.distribution.DataParallel | None:
     return keras.distribution.DataParallel(devices=keras.distribution.list_devices()[:devices])
 
 
+def on_several_cpus() -> bool:
+    """Whether the model that was built last shares its batches among devices that are processors."""
+    distribution = keras.distribution.distribution()
+    return distribution is not None and keras.distribution.list_devices()[0].startswith("cpu")
+
+
 def xla() -> bool:
     """Whether XLA is faster: under TensorFlow on a CPU it is slower (`python -m benchmarks precision`)."""
     return keras.backend.backend() != "tensorflow" or keras.distribution.list_devices()[0].startswith("gpu")

@@ -15,7 +15,7 @@ from stages.data.prepared import Split
 from stages.learning.adam import FusedAdam
 from stages.learning.batches import Batches
 from stages.learning.losses import hard_loss
-from stages.learning.models import xla
+from stages.learning.models import on_several_cpus, xla
 from stages.learning.prediction import predict_logits
 from stages.learning.resume_point import Epoch, ResumePoint, State
 from stages.params import InputError, Training
@@ -105,12 +105,12 @@ def fit(
 
 def train_epoch(model: keras.Model, batches: Batches, number: int) -> dict[str, float]:
     """The epoch of this number, from 1: the means of what the model logs over the images."""
-    bar = _Bar(len(batches)) if sys.stdout.isatty() else None
+    callbacks = [_Bar(len(batches))] if sys.stdout.isatty() else [_OneStepAtATime()] if on_several_cpus() else None
     sums: dict[str, float] = defaultdict(float)
     seen = 0
     for images, targets in batches.segments(number):
         fed = _fed(images, targets, batches.batch_size)
-        history = model.fit(**fed, shuffle=False, verbose=0, callbacks=[bar] if bar else None).history
+        history = model.fit(**fed, shuffle=False, verbose=0, callbacks=callbacks).history
         for name, (value,) in history.items():
             sums[name] += len(images) * value
         seen += len(images)
@@ -136,6 +136,16 @@ def _fed(images: np.ndarray, targets, batch_size: int) -> dict:
         return nest.map_structure(lambda array: array[start : start + batch_size], whole)
 
     return {"x": data.Dataset.zip((starts, arrays)).map(cut).prefetch(2).with_options(options)}
+
+
+class _OneStepAtATime(keras.callbacks.Callback):
+    """Has Keras wait for each step: with several under way, XLA's sums over the devices of a CPU wait forever.
+
+    Without a callback for batches, Keras reads their metrics in another thread and goes on with the next step.
+    """
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        pass
 
 
 class _Bar(keras.callbacks.Callback):
