@@ -105,7 +105,11 @@ def fit(
 
 def train_epoch(model: keras.Model, batches: Batches, number: int) -> dict[str, float]:
     """The epoch of this number, from 1: the means of what the model logs over the images."""
-    callbacks = [_Bar(len(batches))] if sys.stdout.isatty() else [_OneStepAtATime()] if on_several_cpus() else None
+    callbacks = []
+    if sys.stdout.isatty():
+        callbacks.append(_Bar(len(batches)))
+    if on_several_cpus():
+        callbacks.append(_OneStepAtATime())
     sums: dict[str, float] = defaultdict(float)
     seen = 0
     for images, targets in batches.segments(number):
