@@ -9,7 +9,7 @@ import streamlit as st
 from PIL import Image
 
 from app.results import KINDS
-from stages.reporting.figures import COLOURS
+from distillery.figures import COLOURS
 
 NAMES = {"teacher": "Teacher", "distilled": "Distilled student", "scratch": "Scratch student"}
 BAR_HEIGHT = 30

@@ -10,7 +10,7 @@ from app import charts, loaded, recorded, sidebar
 from app.charts import NAMES
 from app.loaded import LoadedModel
 from app.results import KINDS, Evaluation
-from stages.reporting.comparison import accuracy_interval
+from distillery.evaluation.comparison import accuracy_interval
 
 
 def show_page() -> None:

@@ -12,9 +12,9 @@ import streamlit as st
 from app import predictions, recorded, results, uploads
 from app.results import Evaluation, ModelFile
 from app.uploads import ModelInput
-from stages.data import prepared
-from stages.data.prepared import Split
-from stages.params import InputError
+from distillery.data import prepared
+from distillery.data.errors import InputError
+from distillery.data.prepared import Split
 
 Identity = tuple[str, int, int]
 DECODING = threading.Lock()  # a photograph takes hundreds of megabytes for a moment
@@ -83,7 +83,9 @@ def models() -> tuple[dict[str, LoadedModel], list[str]]:
 
 @st.cache_resource(show_spinner="Loading the models…", max_entries=6)
 def _model(path: str, who: Identity):
-    from stages.learning.models import load_model  # TensorFlow: seconds, and no page needs it before there are models
+    from distillery.learning.models import (
+        load_model,  # TensorFlow: seconds, and no page needs it before there are models
+    )
 
     return load_model(path)
 
@@ -134,7 +136,7 @@ def _evaluation(who: tuple[Identity, ...]) -> tuple[Evaluation | None, str | Non
 
 
 def figure(name: str) -> bytes:
-    """A figure of `stages.reporting.figures` over the evaluation, as PNG.
+    """A figure of `distillery.figures` over the evaluation, as PNG.
 
     Args:
         name: `training_curves`, `confusion_matrices`, `per_class_accuracy` or `per_class_gain`.
@@ -144,8 +146,8 @@ def figure(name: str) -> bytes:
 
 @st.cache_data(show_spinner="Drawing…", max_entries=16)
 def _figure(name: str, who: tuple[Identity, ...]) -> bytes:
-    from stages.reporting import figures
-    from stages.reporting.classification import confusion_matrix
+    from distillery import figures
+    from distillery.learning.metrics import confusion_matrix
 
     found, _ = evaluation()
     accuracy, classes = found.class_accuracy, found.classes

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.special import softmax
 
-from stages.reporting.timing import measure_alternating
+from distillery.timing import measure_alternating
 
 SHOWN = 10  # classes that the bars show at most
 TIMED_ROUNDS = 9

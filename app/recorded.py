@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from stages.params import TRAINED, InputError
-from stages.resumption import repository
-from stages.tracking.journal import flat
+from distillery.data.errors import InputError
+from pipeline.params import TRAINED
+from pipeline.resume import repository
+from pipeline.tracking.journal import flat
 
 DVC_SECONDS = 120
 METRICS = (  # those of metrics/evaluate.json, under the names that DVC and MLflow give them
@@ -112,7 +113,7 @@ def mlflow_experiments() -> list[Row]:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    import stages.tracking.delivery  # noqa: F401, bounds MLflow's patience: its own is minutes
+    import pipeline.tracking.delivery  # noqa: F401, bounds MLflow's patience: its own is minutes
 
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "distillery"
     try:

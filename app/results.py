@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from ruamel.yaml import YAML, YAMLError
 
-from stages.params import InputError
-from stages.reporting.tables import read_columns, read_text_columns
+from distillery.data.errors import InputError
+from distillery.data.tables import read_columns, read_text_columns
 
 KINDS = ("teacher", "distilled", "scratch")
 CURVES = {

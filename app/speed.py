@@ -9,7 +9,7 @@ import streamlit as st
 from app import charts, loaded, predictions, sidebar
 from app.charts import NAMES
 from app.loaded import LoadedModel
-from stages.reporting.timing import measure_alternating, median_and_spread
+from distillery.timing import measure_alternating, median_and_spread
 
 BATCHES = (1, 10, 100, 1000)
 VALUES = 8_000_000  # in one batch of images, channels counted; what a network makes of it takes many times the memory

@@ -11,8 +11,8 @@ from app.handwriting import BRUSH, CANVAS, LAYOUTS, ink_of_canvas, placed
 from app.loaded import LoadedModel
 from app.results import Evaluation
 from app.uploads import ACCEPTED, MAX_BYTES, ModelInput
-from stages.data.prepared import Split
-from stages.params import InputError
+from distillery.data.errors import InputError
+from distillery.data.prepared import Split
 
 SEEN = 140  # pixels a side of the image that models see, enlarged
 MOST_TEMPERATURE = 20.0

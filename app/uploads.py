@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from app.handwriting import LAYOUTS, ink_of_picture, placed
-from stages.data.image_folder import FORMATS, squared, unreadable, upright
-from stages.params import InputError
+from distillery.data.errors import InputError
+from distillery.datasets.image_folder import FORMATS, squared, unreadable, upright
 
 MAX_BYTES = 10_000_000
 MAX_PIXELS = 50_000_000  # a good camera's photograph

@@ -109,11 +109,11 @@ def distil_as_keras(guide: bool) -> tuple[list[float], float]:
         guide: as the Keras guide writes it by hand, with its default compilation; else `keras.distillation.Distiller`,
             with the faster compilation of the two, and with a divergence that is one.
     """
-    import stages.learning  # noqa: F401, first, since it imports Keras without TensorFlow's announcements
+    import distillery.learning  # noqa: F401, first, since it imports Keras without TensorFlow's announcements
     import keras  # isort: skip
 
-    from stages.data.prepared import load_split
-    from stages.learning.models import build_model, load_model
+    from distillery.data.prepared import load_split
+    from distillery.learning.models import build_model, load_model
 
     train, test = load_split("train"), load_split("test")
     teacher = load_model("models/teacher.keras")
@@ -181,9 +181,9 @@ if __name__ == "__main__":
         epochs, accuracy = distil_as_keras(guide=what == "keras_guide")
         print("seconds and accuracy:", *epochs, accuracy)
     else:
-        from stages.data.prepared import load_split
-        from stages.learning.models import load_model
-        from stages.learning.prediction import predict_logits
+        from distillery.data.prepared import load_split
+        from distillery.learning.models import load_model
+        from distillery.learning.prediction import predict_logits
 
         test = load_split("test")
         print(np.mean(predict_logits(load_model(what), test.images).argmax(axis=1) == test.labels))

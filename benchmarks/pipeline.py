@@ -20,11 +20,11 @@ DIGITS += ["-S", "train_teacher.epochs=1", "-S", "student.epochs=1"]
 BEFORE = "0fdc868"  # the last commit before costs were looked into
 ROUNDS = 3
 IMPORTS = {  # what a stage imports, and cannot do without
-    "Keras with TensorFlow": "import stages.learning",
+    "Keras with TensorFlow": "import distillery.learning",
     "MLflow's client": "import mlflow; mlflow.MlflowClient('sqlite://')",
-    "matplotlib and the figures": "import stages.reporting.figures",
+    "matplotlib and the figures": "import distillery.figures",
     "scikit-learn": "import sklearn.model_selection",
-    "a stage's own checks (params, journal)": "import stages.command",
+    "a stage's own checks (params, journal)": "import pipeline.command",
     "Python itself": "pass",
 }
 

@@ -61,11 +61,11 @@ def _measure(rates: dict, architecture: str, precision: str, compilation: str, s
 
 def rate(architecture: str, precision: str, compilation: str, steps: int) -> float:
     """Images a second of training from scratch."""
-    import stages.learning  # noqa: F401, first, since it imports Keras without TensorFlow's announcements
-    from stages.learning.batches import Batches
-    from stages.learning.models import build_model
-    from stages.learning.training import compile_model
-    from stages.params import load_params
+    import distillery.learning  # noqa: F401, first, since it imports Keras without TensorFlow's announcements
+    from distillery.learning.batches import Batches
+    from distillery.learning.models import build_model
+    from distillery.learning.training import compile_model
+    from pipeline.params import load_params
 
     shape, batch_size = NETWORKS[architecture]
     random = np.random.default_rng(0)

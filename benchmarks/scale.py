@@ -64,14 +64,14 @@ def generate(folder: Path, count: int) -> None:
 def train(folder: Path, count: int) -> dict[str, float]:
     """Distil the showcase's small student for an epoch or several."""
     generate(folder, count)
-    import stages.learning  # noqa: F401, first, since it imports Keras without TensorFlow's announcements
+    import distillery.learning  # noqa: F401, first, since it imports Keras without TensorFlow's announcements
     from benchmarks.steps import epoch_seconds
-    from stages.data.mapped import mapped_bytes
-    from stages.learning.batches import Batches
-    from stages.learning.distiller import Distiller
-    from stages.learning.models import build_model
-    from stages.learning.training import compile_model
-    from stages.params import load_params
+    from distillery.distillation.distiller import Distiller
+    from distillery.learning.batches import Batches
+    from distillery.learning.mapped import mapped_bytes
+    from distillery.learning.models import build_model
+    from distillery.learning.training import compile_model
+    from pipeline.params import load_params
 
     images, labels, logits = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("images", "labels", "logits"))
     student = load_params().student.model_copy(update={"batch_size": BATCH})
@@ -107,15 +107,15 @@ def _own_bytes() -> float:
 
 def thousand_classes() -> dict[str, float]:
     """Logits of a thousand classes in full and in half precision: bytes, and what a student learns from each."""
-    import stages.learning  # noqa: F401, first, since it imports Keras without TensorFlow's announcements
+    import distillery.learning  # noqa: F401, first, since it imports Keras without TensorFlow's announcements
     from benchmarks.steps import epoch_seconds, shortest
-    from stages.learning.batches import Batches
-    from stages.learning.distiller import Distiller
-    from stages.learning.models import build_model
-    from stages.learning.prediction import predict_logits
-    from stages.learning.training import compile_model
-    from stages.learning.transfer import compact
-    from stages.params import load_params
+    from distillery.distillation.distiller import Distiller
+    from distillery.distillation.transfer_set import compact
+    from distillery.learning.batches import Batches
+    from distillery.learning.models import build_model
+    from distillery.learning.prediction import predict_logits
+    from distillery.learning.training import compile_model
+    from pipeline.params import load_params
 
     random = np.random.default_rng(0)
     patterns = random.integers(0, 256, (MANY_CLASSES, *SHAPE))

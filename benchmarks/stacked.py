@@ -37,15 +37,15 @@ def main() -> dict:
 
 def both_ways(architecture: str, precision: str) -> dict[str, float]:
     """Seconds of an epoch of all seeds, and how far apart the students are after the last."""
-    import stages.learning  # noqa: F401, first, since it imports Keras without TensorFlow's announcements
+    import distillery.learning  # noqa: F401, first, since it imports Keras without TensorFlow's announcements
     import keras  # isort: skip
 
-    from stages.learning.batches import Batches
-    from stages.learning.losses import hard_loss
-    from stages.learning.models import build_model
-    from stages.learning.prediction import predict_logits
-    from stages.learning.training import compile_model
-    from stages.params import load_params
+    from distillery.learning.batches import Batches
+    from distillery.learning.losses import hard_loss
+    from distillery.learning.models import build_model
+    from distillery.learning.prediction import predict_logits
+    from distillery.learning.training import compile_model
+    from pipeline.params import load_params
 
     units, batch_size = STUDENTS[architecture]
     noise, labels, _ = generated(SHAPE, IMAGES)

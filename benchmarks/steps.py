@@ -54,14 +54,14 @@ def generated(shape: tuple[int, ...], count: int) -> tuple[np.ndarray, np.ndarra
 
 def here(how: str, architecture: str, precision: str) -> float:
     """Images a second of the pipeline's own training."""
-    import stages.learning  # noqa: F401, first, since it imports Keras without TensorFlow's announcements
+    import distillery.learning  # noqa: F401, first, since it imports Keras without TensorFlow's announcements
     import keras  # isort: skip
 
-    from stages.learning.batches import Batches
-    from stages.learning.distiller import Distiller
-    from stages.learning.models import build_model
-    from stages.learning.training import compile_model
-    from stages.params import load_params
+    from distillery.distillation.distiller import Distiller
+    from distillery.learning.batches import Batches
+    from distillery.learning.models import build_model
+    from distillery.learning.training import compile_model
+    from pipeline.params import load_params
 
     shape, batch_size, count = STUDENTS[architecture]
     changes = {"architecture": architecture, "batch_size": batch_size, "precision": precision, "epochs": EPOCHS}
@@ -80,7 +80,7 @@ def epoch_seconds(model, data, epochs: int, batch_size: int | None = None) -> li
     """Seconds of each epoch: the pipeline's own on `Batches` or the like, Keras's `fit` on a tuple of arrays."""
     import keras
 
-    from stages.learning.training import train_epoch
+    from distillery.learning.training import train_epoch
 
     if not isinstance(data, tuple):
         seconds = []

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from stages.reporting.figures import COLOURS, GAIN, HEAT, LOSS
+from distillery.figures import COLOURS, GAIN, HEAT, LOSS
 
 TICKS = (-20, -10, -5, -2, -1, -0.5, 0, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 
 from ruamel.yaml import YAML
 
+from distillery.figures import save_figure
 from experiments.figures import gains, temperature_and_alpha
 from experiments.run import RESULTS, ROOT
-from stages.reporting.figures import save_figure
-from stages.tracking.journal import flat
+from pipeline.tracking.journal import flat
 
 TITLES = {  # of metrics, in the order in which a preset's table shows them
     "teacher.accuracy": "teacher, accuracy",

@@ -2,21 +2,21 @@
 
 from pathlib import Path
 
-from stages.command import run_stage
-from stages.params import Params
-from stages.tracking.journal import Journal
+from pipeline.command import run_stage
+from pipeline.params import Params
+from pipeline.tracking.journal import Journal
 
 FOLDER = Path("models/distilled")
 
 
 def distill(params: Params, run: Journal, resume_folder: Path | None = None) -> None:
     """Write one distilled student a seed."""
-    from stages.data.prepared import load_description
-    from stages.data.training_set import load_training_set
-    from stages.learning.distiller import Distiller, method
-    from stages.learning.students import train_students
-    from stages.learning.transfer import load_transfer
-    from stages.tracking.students import StudentsRecord
+    from distillery.data.prepared import load_description
+    from distillery.distillation.distiller import Distiller, method
+    from distillery.distillation.transfer_set import load_transfer
+    from distillery.students.train import train_students
+    from distillery.students.training_set import load_training_set
+    from pipeline.tracking.students import StudentsRecord
 
     about, data = load_description(), load_training_set(params.student)
     classes, settings = len(about["classes"]), params.distill
@@ -44,7 +44,7 @@ def distill(params: Params, run: Journal, resume_folder: Path | None = None) -> 
         teacher_logits=teacher_logits,
     )
     if settings.folds:
-        from stages.learning.cross_validation import cross_validate
+        from distillery.distillation.cross_validation import cross_validate
 
         for fold in cross_validate(
             settings.folds, params.student, classes, data, teacher_logits, distiller, resume_folder

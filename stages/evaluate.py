@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from stages.command import run_stage
-from stages.params import InputError, Params
-from stages.tracking.journal import Journal
+from distillery.data.errors import InputError
+from pipeline.command import run_stage
+from pipeline.params import Params
+from pipeline.tracking.journal import Journal
 
 MODELS = Path("models")
 FIGURES = Path("plots/figures")
@@ -16,15 +17,15 @@ def evaluate(params: Params, run: Journal) -> None:
     """Write metrics, tables and figures."""
     import numpy as np
 
-    from stages.data.prepared import load_description, load_split
-    from stages.files import file_digest, write_json
-    from stages.learning.models import load_model
-    from stages.learning.prediction import predict_logits
-    from stages.learning.students import load_students, predict_students
-    from stages.reporting.classification import named
-    from stages.reporting.comparison import accuracy_gain
-    from stages.reporting.evaluation import class_accuracy, headline_metrics, omitted_metrics, quality_metrics
-    from stages.reporting.tables import read_columns, write_table
+    from distillery.data.files import file_digest, write_json
+    from distillery.data.prepared import load_description, load_split
+    from distillery.data.tables import read_columns, write_table
+    from distillery.evaluation.comparison import accuracy_gain
+    from distillery.evaluation.headline import class_accuracy, headline_metrics, omitted_metrics, quality_metrics
+    from distillery.learning.metrics import named
+    from distillery.learning.models import load_model
+    from distillery.learning.prediction import predict_logits
+    from distillery.students.train import load_students, predict_students
 
     settings = params.evaluate
     about, test = load_description(), load_split("test")
@@ -127,7 +128,7 @@ def evaluate(params: Params, run: Journal) -> None:
 
 def _timing(models: dict, images, rounds: int) -> dict:
     """How fast teacher and student answer, and how many times faster the student does."""
-    from stages.reporting.timing import latency_and_throughput
+    from distillery.timing import latency_and_throughput
 
     predict = {kind: model.predict_on_batch for kind, model in models.items()}
     timing = latency_and_throughput(predict, images, rounds)
@@ -143,9 +144,9 @@ def _draw(run, classes, images, labels, logits, by_class, costs, milliseconds, c
     """Draw every figure, for DVC and for MLflow."""
     from scipy.special import softmax
 
-    from stages.reporting import figures
-    from stages.reporting.classification import confusion_matrix
-    from stages.reporting.instructive import instructive_order
+    from distillery import figures
+    from distillery.evaluation.instructive import instructive_order
+    from distillery.learning.metrics import confusion_matrix
 
     confusions = {kind: confusion_matrix(labels, one.argmax(axis=1), len(classes)) for kind, one in logits.items()}
     probabilities = {kind: softmax(logits[kind].astype("float64"), axis=1) for kind in ("teacher", "distilled")}

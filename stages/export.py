@@ -3,9 +3,10 @@
 import shutil
 from pathlib import Path
 
-from stages.command import run_stage
-from stages.params import InputError, Params
-from stages.tracking.journal import Journal
+from distillery.data.errors import InputError
+from pipeline.command import run_stage
+from pipeline.params import Params
+from pipeline.tracking.journal import Journal
 
 DISTILLED = Path("models/distilled")
 EXPORTED = Path("models/exported")
@@ -21,14 +22,14 @@ def export(params: Params, run: Journal) -> None:
     """Write the student in each format, and how each does on the test set."""
     import numpy as np
 
-    import stages.learning  # noqa: F401, first, since it imports Keras without TensorFlow's announcements
-    from stages.data.prepared import load_description, load_split
-    from stages.deployment import formats, runtimes
-    from stages.files import write_json
-    from stages.learning.prediction import predict_logits
-    from stages.learning.students import load_students
-    from stages.reporting.exported import format_metrics, points_lost
-    from stages.reporting.timing import latency_and_throughput
+    import distillery.learning  # noqa: F401, first, since it imports Keras without TensorFlow's announcements
+    from distillery.data.files import write_json
+    from distillery.data.prepared import load_description, load_split
+    from distillery.export import formats, runtimes
+    from distillery.export.check import format_metrics, points_lost
+    from distillery.learning.prediction import predict_logits
+    from distillery.students.train import load_students
+    from distillery.timing import latency_and_throughput
 
     settings = params.export
     about, train, validation, test = load_description(), *map(load_split, ("train", "validation", "test"))

@@ -2,18 +2,18 @@
 
 import numpy as np
 
-from stages.command import run_stage
-from stages.params import Params
-from stages.tracking.journal import Journal
+from pipeline.command import run_stage
+from pipeline.params import Params
+from pipeline.tracking.journal import Journal
 
 SAMPLE_IMAGES = 40
 
 
 def prepare(params: Params, run: Journal) -> None:
     """Write the prepared data."""
-    from stages.data import datasets
-    from stages.data.prepared import save_prepared
-    from stages.data.splits import stratified_split
+    from distillery.data.prepared import save_prepared
+    from distillery.datasets import datasets
+    from distillery.datasets.splits import stratified_split
 
     settings = params.prepare
     own = (settings.folder, settings.image_size, settings.test_fraction) if settings.dataset == "folder" else ()

@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
-from stages.command import run_stage
-from stages.params import InputError, Params
-from stages.tracking.journal import Journal
+from distillery.data.errors import InputError
+from pipeline.command import run_stage
+from pipeline.params import Params
+from pipeline.tracking.journal import Journal
 
 STUDENT = Path("models/exported/student.keras")
 CARD = Path("MODEL_CARD.md")
@@ -16,10 +17,10 @@ def register(params: Params, run: Journal) -> None:
     """Write the card and hand the student over to the registry."""
     import numpy as np
 
-    from stages.data.prepared import load_description
-    from stages.files import file_digest, write_json, written_whole
-    from stages.reporting.card import Facts, model_card
-    from stages.reporting.tables import read_text_columns
+    from distillery.data.files import file_digest, write_json, written_whole
+    from distillery.data.prepared import load_description
+    from distillery.data.tables import read_text_columns
+    from distillery.model_card import Facts, model_card
 
     about = load_description()
     metrics = {name: _read(f"metrics/{name}.json") for name in ("evaluate", "quality", "export")}

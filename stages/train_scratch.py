@@ -2,19 +2,19 @@
 
 from pathlib import Path
 
-from stages.command import run_stage
-from stages.params import Params
-from stages.tracking.journal import Journal
+from pipeline.command import run_stage
+from pipeline.params import Params
+from pipeline.tracking.journal import Journal
 
 FOLDER = Path("models/scratch")
 
 
 def train_scratch(params: Params, run: Journal, resume_folder: Path | None = None) -> None:
     """Write one student a seed."""
-    from stages.data.prepared import load_description
-    from stages.data.training_set import load_training_set
-    from stages.learning.students import train_students
-    from stages.tracking.students import StudentsRecord
+    from distillery.data.prepared import load_description
+    from distillery.students.train import train_students
+    from distillery.students.training_set import load_training_set
+    from pipeline.tracking.students import StudentsRecord
 
     about, data = load_description(), load_training_set(params.student)
     run.dataset(about, context="training")

@@ -2,22 +2,23 @@
 
 from pathlib import Path
 
-from stages.command import run_stage
-from stages.params import TRAINED, InputError, Params
-from stages.tracking.journal import Journal
+from distillery.data.errors import InputError
+from pipeline.command import run_stage
+from pipeline.params import TRAINED, Params
+from pipeline.tracking.journal import Journal
 
 MODEL = Path("models/teacher.keras")
 
 
 def train_teacher(params: Params, run: Journal, resume_folder: Path | None = None) -> None:
     """Write the teacher."""
-    from stages.data.prepared import load_description, load_split
-    from stages.learning.batches import Batches
-    from stages.learning.models import as_teacher, build_model, check_devices, load_model, save_model, served_copy
-    from stages.learning.prediction import predict_logits
-    from stages.learning.resume_point import ResumePoint
-    from stages.learning.training import assess, compile_model, fit
-    from stages.tracking.teacher import TeacherRecord
+    from distillery.data.prepared import load_description, load_split
+    from distillery.learning.batches import Batches
+    from distillery.learning.checkpoint import ResumePoint
+    from distillery.learning.models import as_teacher, build_model, check_devices, load_model, save_model, served_copy
+    from distillery.learning.prediction import predict_logits
+    from distillery.learning.training import assess, compile_model, fit
+    from pipeline.tracking.teacher import TeacherRecord
 
     about, train, validation = load_description(), load_split("train"), load_split("validation")
     check_students(params, about)
@@ -75,8 +76,8 @@ def train_teacher(params: Params, run: Journal, resume_folder: Path | None = Non
 
 def check_students(params: Params, about: dict) -> None:
     """What would stop the students is told before the teacher is trained, which may take hours."""
-    from stages.data.training_set import omitted_labels
-    from stages.learning.models import build_model, check_devices
+    from distillery.learning.models import build_model, check_devices
+    from distillery.students.training_set import omitted_labels
 
     check_devices("student.devices", params.student.devices)
     omitted_labels(about["classes"], params.student.omit_classes)

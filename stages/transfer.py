@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from stages.command import run_stage
-from stages.params import Params
-from stages.tracking.journal import Journal
+from pipeline.command import run_stage
+from pipeline.params import Params
+from pipeline.tracking.journal import Journal
 
 TEACHER = Path("models/teacher.keras")
 
@@ -15,12 +15,12 @@ def transfer(params: Params, run: Journal) -> None:
 
     import numpy as np
 
-    from stages.data.prepared import load_description, load_split
-    from stages.data.views import stored_offsets
-    from stages.files import file_digest
-    from stages.learning.models import load_model
-    from stages.learning.prediction import predict_logits
-    from stages.learning.transfer import save_transfer
+    from distillery.data.files import file_digest
+    from distillery.data.prepared import load_description, load_split
+    from distillery.distillation.transfer_set import save_transfer
+    from distillery.learning.augmentation import stored_offsets
+    from distillery.learning.models import load_model
+    from distillery.learning.prediction import predict_logits
 
     about, train = load_description(), load_split("train")
     run.dataset(about, context="transfer")

@@ -25,11 +25,11 @@ from app.handwriting import LAYOUTS, ink_of_canvas, ink_of_picture, placed
 from app.predictions import classes_to_show, other_classes, probabilities
 from app.results import find_models, read_evaluation
 from app.uploads import MAX_BYTES, open_picture, picture_input
-from stages.data.image_folder import FORMATS
-from stages.data.prepared import save_prepared
-from stages.files import write_json
-from stages.learning.models import build_model, save_model
-from stages.params import InputError
+from distillery.data.errors import InputError
+from distillery.data.files import write_json
+from distillery.data.prepared import save_prepared
+from distillery.datasets.image_folder import FORMATS
+from distillery.learning.models import build_model, save_model
 
 MNIST = LAYOUTS["mnist"]
 SEVEN, TWO = (  # the first two images of MNIST's test set

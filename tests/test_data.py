@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.ndimage import shift as scipy_shift
 
-from stages.data.prepared import load_description, load_split, save_prepared
-from stages.data.splits import stratified_split
-from stages.data.training_set import load_training_set
-from stages.data.views import draw_offsets, shift, show, stored_offsets
-from stages.params import InputError, Student, load_params
+from distillery.data.errors import InputError
+from distillery.data.prepared import load_description, load_split, save_prepared
+from distillery.datasets.splits import stratified_split
+from distillery.learning.augmentation import draw_offsets, shift, show, stored_offsets
+from distillery.students.training_set import load_training_set
+from pipeline.params import Student, load_params
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.datasets import load_digits
 
-from stages.data import cifar, datasets, mnist, sources
-from stages.params import InputError
+from distillery.data.errors import InputError
+from distillery.datasets import cifar, datasets, mnist, sources
 
 
 @settings(max_examples=40, deadline=None)

@@ -14,12 +14,13 @@ from PIL import Image
 from ruamel.yaml import YAML
 from sklearn.metrics import accuracy_score, cohen_kappa_score
 
-from stages.deployment import formats, runtimes
+from distillery.data.errors import InputError
+from distillery.export import formats, runtimes
+from distillery.export.check import points_lost
+from distillery.learning.models import build_model
+from pipeline.params import load_params
+from pipeline.tracking.journal import Journal
 from stages.export import FILES, export
-from stages.learning.models import build_model
-from stages.params import InputError, load_params
-from stages.reporting.exported import points_lost
-from stages.tracking.journal import Journal
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +148,8 @@ def test_an_int8_student_that_lost_too_much_stops_the_stage(pipeline, tmp_path, 
         (tmp_path / part).mkdir(parents=True)
         for path in (pipeline / part).iterdir():
             (tmp_path / part / path.name).write_bytes(path.read_bytes())
-    (tmp_path / "stages").symlink_to(ROOT / "stages")  # delivery runs from the working directory
+    for room in ("stages", "distillery", "pipeline"):  # delivery runs from the working directory
+        (tmp_path / room).symlink_to(ROOT / room)
     for path in (tmp_path / "models/distilled").glob("*.keras"):
         one_unit_drowns_the_others(path)
     monkeypatch.chdir(tmp_path)

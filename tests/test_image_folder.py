@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageFile
 
-from stages.data.datasets import folder
-from stages.data.image_folder import list_images, read_images
-from stages.params import InputError
+from distillery.data.errors import InputError
+from distillery.datasets.datasets import folder
+from distillery.datasets.image_folder import list_images, read_images
 
 RANDOM = np.random.default_rng(0)
 COLOURS = RANDOM.integers(256, size=(16, 16, 3), dtype=np.uint8)

@@ -12,21 +12,22 @@ import pytest
 from scipy.special import softmax
 from sklearn.datasets import load_digits
 
-from stages.data.mapped import MappedPages, mapped_bytes
-from stages.data.prepared import Split
-from stages.data.training_set import TrainingSet
-from stages.data.views import show, stored_offsets
-from stages.learning.adam import FusedAdam
-from stages.learning.batches import Batches
-from stages.learning.cross_validation import cross_validate
-from stages.learning.distiller import Distiller, method
-from stages.learning.models import as_teacher, build_model, load_model, save_model, served_copy
-from stages.learning.prediction import predict_logits
-from stages.learning.soft_losses import dist_loss, dkd_loss, kd_loss
-from stages.learning.students import load_students, predict_students, save_choice, train_students
-from stages.learning.training import assess, compile_model, fit, train_epoch
-from stages.learning.transfer import HALF_PRECISION_FROM, compact, load_transfer, save_transfer
-from stages.params import TRAINED, Distill, InputError, Student, TrainTeacher
+from distillery.data.errors import InputError
+from distillery.data.prepared import Split
+from distillery.distillation.cross_validation import cross_validate
+from distillery.distillation.distiller import Distiller, method
+from distillery.distillation.soft_losses import dist_loss, dkd_loss, kd_loss
+from distillery.distillation.transfer_set import HALF_PRECISION_FROM, compact, load_transfer, save_transfer
+from distillery.learning.augmentation import show, stored_offsets
+from distillery.learning.batches import Batches
+from distillery.learning.mapped import MappedPages, mapped_bytes
+from distillery.learning.models import as_teacher, build_model, load_model, save_model, served_copy
+from distillery.learning.optimizer import FusedAdam
+from distillery.learning.prediction import predict_logits
+from distillery.learning.training import assess, compile_model, fit, train_epoch
+from distillery.students.train import load_students, predict_students, save_choice, train_students
+from distillery.students.training_set import TrainingSet
+from pipeline.params import TRAINED, Distill, Student, TrainTeacher
 
 ROOT = Path(__file__).resolve().parent.parent
 SHAPE = (8, 8, 1)
@@ -408,7 +409,7 @@ def test_an_own_teacher_that_does_not_fit_is_told_in_one_line(digits):
 
 def test_a_model_file_has_the_same_bytes_in_every_process(tmp_path):
     script = (
-        "import sys; from stages.learning.models import build_model, save_model\n"
+        "import sys; from distillery.learning.models import build_model, save_model\n"
         "for _ in range(int(sys.argv[2])): build_model('cnn', (8, 8, 1), 10, dropout=0.5, seed=0)\n"
         "save_model(build_model('cnn', (8, 8, 1), 10, dropout=0.5, seed=3), sys.argv[1])"
     )

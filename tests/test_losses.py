@@ -10,8 +10,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import softmax
 from scipy.stats import entropy, pearsonr
 
-from stages.learning.losses import hard_loss
-from stages.learning.soft_losses import dist_loss, dkd_loss, kd_loss
+from distillery.distillation.soft_losses import dist_loss, dkd_loss, kd_loss
+from distillery.learning.losses import hard_loss
 
 LOGITS = arrays(np.float32, (5, 4), elements=st.floats(-20, 20, width=32))
 

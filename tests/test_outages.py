@@ -26,7 +26,7 @@ STAGE = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from stages.tracking.journal import Journal
+from pipeline.tracking.journal import Journal
 resume_folder, stays_at = Path(sys.argv[1]), int(sys.argv[2])
 longest = 0
 with Journal("distill", {"distill.temperature": 4.0}, ["distill"], resume_folder) as run:
@@ -183,7 +183,7 @@ class Project:
     def deliver(self) -> str:
         """By hand, in a terminal that knows no server: it goes to the one for which it was recorded."""
         answer = subprocess.run(
-            [sys.executable, "-m", "stages.tracking.delivery"],
+            [sys.executable, "-m", "pipeline.tracking.delivery"],
             cwd=ROOT,
             env=environment(DVC_ROOT=str(self.folder)),
             capture_output=True,
@@ -296,7 +296,7 @@ def kill_with_delivery(project: Project) -> Path:
     until_epoch(stage, 4)
     (folder,) = project.waiting()
     stage.kill()
-    subprocess.run(["pkill", "-KILL", "-f", f"stages.tracking.delivery {folder}"], check=True)
+    subprocess.run(["pkill", "-KILL", "-f", f"pipeline.tracking.delivery {folder}"], check=True)
     stage.wait()
     return folder
 

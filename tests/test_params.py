@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from stages.params import InputError, Params, architectures, datasets, load_params
+from distillery.data.errors import InputError
+from pipeline.params import Params, architectures, datasets, load_params
 
 ROOT = Path(__file__).resolve().parent.parent
 TREE = YAML(typ="safe").load(ROOT / "params.yaml")
@@ -54,7 +55,7 @@ def test_the_default_is_accepted():
         ("student", "compilation", "xlaa", "'auto', 'xla' or 'none'"),
         ("train_teacher", "jitter", -1, "greater than or equal to 0"),
         ("train_teacher", "model", "teacher.h5", "a .keras file of your own"),
-        ("train_teacher", "model", "stages/learning/layers.py", "accepted: stages/learning/architectures.py"),
+        ("train_teacher", "model", "stages/learning/layers.py", "accepted: distillery/learning/architectures.py"),
         ("student", "views", 4, "all views are the same"),
         ("student", "omit_classes", ["3", 3], "different classes' names"),
         ("student", "omit_classes", [2.5], "names of classes"),
@@ -197,8 +198,8 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path):
 
 
 def test_names_are_those_of_the_functions():
-    from stages.data import datasets as datasets_module
-    from stages.learning import architectures as architectures_module
+    from distillery.datasets import datasets as datasets_module
+    from distillery.learning import architectures as architectures_module
 
     assert all(callable(getattr(datasets_module, name)) for name in datasets())
     assert all(callable(getattr(architectures_module, name)) for name in architectures())

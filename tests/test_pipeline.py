@@ -306,7 +306,7 @@ def test_changing_one_image_of_ones_own_runs_prepare_again(pipeline, tmp_path):
 
 
 def test_a_figures_code_trains_nothing(pipeline):
-    module = pipeline / "stages/reporting/figures.py"
+    module = pipeline / "distillery/figures.py"
     module.write_text(module.read_text().replace("cividis", "viridis"))
     answer = run(pipeline, "dvc", "repro")
     assert stages_run(answer) == ["evaluate"]
@@ -315,14 +315,15 @@ def test_a_figures_code_trains_nothing(pipeline):
 
 def test_the_same_model_again_runs_nothing_after_it(pipeline):
     """The teacher is trained again, since its stage's code changed, and is the same file."""
-    module = pipeline / "stages/tracking/teacher.py"
+    module = pipeline / "pipeline/tracking/teacher.py"
     module.write_text(module.read_text() + "# nothing that matters\n")
     assert stages_run(run(pipeline, "dvc", "repro")) == ["train_teacher"]
     commit(pipeline, "a comment")
 
 
 def test_a_stage_without_its_inputs_says_what_to_run(pipeline, tmp_path):
-    shutil.copytree(pipeline / "stages", tmp_path / "stages")
+    for room in ("stages", "distillery", "pipeline"):
+        shutil.copytree(pipeline / room, tmp_path / room)
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(pipeline / name, tmp_path)
     change_params(tmp_path, {"student": {"seeds": [0]}})

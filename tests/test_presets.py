@@ -9,13 +9,13 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from stages.data.prepared import save_prepared
+from distillery.data.prepared import save_prepared
+from pipeline.params import Params, load_params
+from pipeline.tracking.journal import Journal
 from stages.distill import distill
 from stages.evaluate import evaluate
 from stages.export import export
-from stages.params import Params, load_params
 from stages.register import register
-from stages.tracking.journal import Journal
 from stages.train_scratch import train_scratch
 from stages.train_teacher import train_teacher
 from stages.transfer import transfer
@@ -54,7 +54,8 @@ def digits():
 @pytest.mark.long
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_runs_through_all_stages(preset, digits, tmp_path, monkeypatch):
-    shutil.copytree(ROOT / "stages", tmp_path / "stages")  # delivery runs from the working directory
+    for room in ("stages", "distillery", "pipeline"):  # delivery runs from the working directory
+        shutil.copytree(ROOT / room, tmp_path / room)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     params = cut_down(load_params(ROOT / f"presets/{preset}.yaml"))

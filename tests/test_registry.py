@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from scipy.stats import binom
 from sklearn.metrics import confusion_matrix
 
-from stages.tracking import registry
+from pipeline.tracking import registry
 
 TEST = "a" * 64
 

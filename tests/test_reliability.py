@@ -75,7 +75,7 @@ def test_a_pipeline_killed_at_random_moments_ends_as_if_nothing_had_happened(pip
     before, after = outputs(pipeline), outputs(folder)
     assert before.keys() == after.keys()
     assert {name for name in before if before[name] != after[name]} <= set(TIMINGS)
-    run(folder, "python", "-m", "stages.tracking.delivery")
+    run(folder, "python", "-m", "pipeline.tracking.delivery")
     client = store(folder)
     experiment = client.get_experiment_by_name("distillery").experiment_id
     for stage, epochs in (("train_teacher", 4), ("distill", 3), ("train_scratch", 3)):

@@ -10,9 +10,14 @@ from PIL import Image
 from scipy.special import softmax
 from sklearn import metrics
 
-from stages.params import InputError
-from stages.reporting import figures
-from stages.reporting.classification import (
+from distillery import figures
+from distillery.data.errors import InputError
+from distillery.data.tables import read_columns, write_records
+from distillery.evaluation.comparison import accuracy_gain, accuracy_interval
+from distillery.evaluation.headline import omitted_metrics, quality_metrics
+from distillery.evaluation.instructive import instructive_order
+from distillery.evaluation.unseen import unseen_bias, with_bias
+from distillery.learning.metrics import (
     agreement,
     confusion_matrix,
     expected_calibration_error,
@@ -21,12 +26,7 @@ from stages.reporting.classification import (
     per_class_accuracy,
     spread,
 )
-from stages.reporting.comparison import accuracy_gain, accuracy_interval
-from stages.reporting.evaluation import omitted_metrics, quality_metrics
-from stages.reporting.instructive import instructive_order
-from stages.reporting.tables import read_columns, write_records
-from stages.reporting.timing import measure_alternating, median_and_spread
-from stages.reporting.unseen import unseen_bias, with_bias
+from distillery.timing import measure_alternating, median_and_spread
 
 
 def sample(seed: int, images: int = 200, classes: int = 6):

@@ -14,17 +14,18 @@ import pytest
 from conftest import change_params, environment, run, started, store, tracked, wait_for_delivery
 from sklearn.datasets import load_digits
 
-from stages.data.prepared import Split
-from stages.data.training_set import TrainingSet
-from stages.data.views import stored_offsets
-from stages.learning.batches import Batches
-from stages.learning.distiller import Distiller
-from stages.learning.models import build_model, save_model, served_copy
-from stages.learning.resume_point import ResumePoint
-from stages.learning.students import train_students
-from stages.learning.training import compile_model, fit
-from stages.params import TRAINED, InputError, Student, TrainTeacher, load_params
-from stages.resumption import unfinished_work, work_digest
+from distillery.data.errors import InputError
+from distillery.data.prepared import Split
+from distillery.distillation.distiller import Distiller
+from distillery.learning.augmentation import stored_offsets
+from distillery.learning.batches import Batches
+from distillery.learning.checkpoint import ResumePoint
+from distillery.learning.models import build_model, save_model, served_copy
+from distillery.learning.training import compile_model, fit
+from distillery.students.train import train_students
+from distillery.students.training_set import TrainingSet
+from pipeline.params import TRAINED, Student, TrainTeacher, load_params
+from pipeline.resume import unfinished_work, work_digest
 
 ROOT = Path(__file__).resolve().parent.parent
 SHAPE = (8, 8, 1)
@@ -171,7 +172,8 @@ def test_a_damaged_resume_point_is_told_in_one_line(digits, tmp_path):
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """What `work_digest` reads: parameters, `dvc.yaml`, modules and the description of the data."""
-    shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    for room in ("stages", "distillery", "pipeline"):
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "data/prepared").mkdir(parents=True)
@@ -187,7 +189,7 @@ def test_changed_parameters_data_or_code_are_other_work(project, monkeypatch):
 
     first = digest()
     assert digest() == first
-    (project / "stages/reporting/figures.py").write_text("# no module of this stage")
+    (project / "distillery/figures.py").write_text("# no module of this stage")
     change_params(project, {"evaluate": {"sheet_images": 3}, "train_scratch": {"label_smoothing": 0.1}})
     assert digest() == first
     seen = {first}
@@ -195,7 +197,7 @@ def test_changed_parameters_data_or_code_are_other_work(project, monkeypatch):
         lambda: change_params(project, {"distill": {"temperature": 5.0}}),
         lambda: change_params(project, {"student": {"seeds": [0, 1]}}),
         lambda: (project / "data/prepared/dataset.json").write_text('{"digests": {"train": "cd"}}'),
-        lambda: (project / "stages/learning/losses.py").write_text("# another loss"),
+        lambda: (project / "distillery/learning/losses.py").write_text("# another loss"),
         lambda: monkeypatch.setenv("KERAS_BACKEND", "jax"),
     ):
         change()

@@ -12,15 +12,15 @@ import psutil
 import pytest
 from conftest import environment, wait_for_delivery
 
-from stages.params import InputError
-from stages.tracking.delivery import deliver_waiting
-from stages.tracking.journal import Journal
+from distillery.data.errors import InputError
+from pipeline.tracking.delivery import deliver_waiting
+from pipeline.tracking.journal import Journal
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMETERS = {"distill.temperature": 4.0, "student.seeds": [0, 1], "evaluate.sheet_images": 8}
 RECORD = """
 import sys, time
-from stages.tracking.journal import Journal
+from pipeline.tracking.journal import Journal
 with Journal("distill", {"distill.temperature": 4.0}, ["distill"]) as run:
     for epoch in range(1, 6):
         run.metrics({"loss": 1 / epoch}, step=epoch)
@@ -169,7 +169,8 @@ def deliveries(repository: Path) -> list[psutil.Process]:
     return [
         process
         for process in psutil.process_iter(["cmdline"])
-        if "stages.tracking.delivery" in (words := process.info["cmdline"] or []) and str(repository) in "".join(words)
+        if "pipeline.tracking.delivery" in (words := process.info["cmdline"] or [])
+        and str(repository) in "".join(words)
     ]
 
 
@@ -241,7 +242,7 @@ def test_a_full_disk_leaves_no_half_line_in_the_journal(repository):
 
 LITTLE_ROOM = """
 import resource
-from stages.tracking.journal import Journal
+from pipeline.tracking.journal import Journal
 _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 with Journal("distill", {"distill.temperature": 4.0}, ["distill"]) as run:
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))

@@ -1,0 +1,1 @@
+"""Knowledge distillation: plain functions on arrays and Keras models."""

@@ -1,0 +1,5 @@
+"""What is wrong with an input, in one line."""
+
+
+class InputError(Exception):
+    """Invalid input: the text is one line that says where, what was found and what is accepted."""

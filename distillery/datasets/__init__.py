@@ -1,0 +1,1 @@
+"""Raw data sets: where they come from, how they are split."""

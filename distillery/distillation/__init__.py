@@ -1,0 +1,1 @@
+"""What only distillation has: the distiller and the transfer set."""

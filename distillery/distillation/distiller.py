@@ -1,0 +1,100 @@
+"""The distiller: a student that learns from labels and from a teacher's logits."""
+
+from collections.abc import Callable
+
+import keras
+from keras import ops
+
+from distillery.distillation.soft_losses import dist_loss, dkd_loss, kd_loss
+from distillery.learning.losses import hard_loss
+from pipeline.params import Distill
+
+
+def method(settings: Distill) -> Callable:
+    """The soft loss that `distill.method` names, with its weights: (labels, teacher, student, temperature) → scalar."""
+
+    def soft_loss(labels, teacher_logits, student_logits, temperature):
+        if settings.method == "dkd":
+            weights = settings.dkd_alpha, settings.dkd_beta
+            return dkd_loss(labels, teacher_logits, student_logits, temperature, *weights)
+        if settings.method == "dist":
+            return dist_loss(teacher_logits, student_logits, temperature, settings.dist_beta, settings.dist_gamma)
+        return kd_loss(teacher_logits, student_logits, temperature)
+
+    return soft_loss
+
+
+class Distiller(keras.Model):
+    """Trains `student` on alpha · hard loss + (1 − alpha) · soft loss; the two stand apart in the logs.
+
+    The targets are labels alone, `fit(images, labels)`, when a live `teacher` is given: it then runs on every batch.
+    Without a live teacher they are a dictionary, `fit(images, {"labels": …, "teacher_logits": …})`, with logits that
+    were computed once. Both give the same losses on the same batch.
+
+    Args:
+        student: model from images to logits, (batch, classes).
+        temperature: T > 0 of the soft loss.
+        alpha: weight of the hard loss, 0 to 1.
+        teacher: model from the same images to logits; it is not trained. Leave it out where logits are given.
+        soft_loss: called with labels, teacher logits, student logits and T; `kd_loss` when left out.
+        t_squared: multiply the soft loss by T², which keeps the size of its gradients when T changes, so that alpha
+            means the same at every temperature (Hinton, Vinyals & Dean 2015, arXiv 1503.02531, section 2). For
+            `dist_loss`, whose gradients do not shrink with T², it is a weight and no more.
+
+    Raises:
+        ValueError: when temperature or alpha are out of their range.
+
+    Example:
+        >>> distiller = Distiller(student, temperature=4.0, alpha=0.1)
+        >>> distiller.compile(optimizer="adam", metrics=["accuracy"])
+        >>> distiller.fit(images, {"labels": labels, "teacher_logits": teacher_logits}, epochs=10)
+        >>> student.predict(images)
+    """
+
+    def __init__(
+        self,
+        student: keras.Model,
+        temperature: float,
+        alpha: float,
+        teacher: keras.Model | None = None,
+        *,
+        soft_loss: Callable | None = None,
+        t_squared: bool = True,
+    ):
+        super().__init__(name="distiller")
+        if not temperature > 0:
+            raise ValueError(f"temperature must be above 0, found {temperature}")
+        if not 0 <= alpha <= 1:
+            raise ValueError(f"alpha must be from 0 to 1, found {alpha}")
+        self.student = student
+        self.temperature = temperature
+        self.alpha = alpha
+        self._soft_loss = soft_loss or (lambda _labels, *logits: kd_loss(*logits))
+        self._soft_scale = temperature**2 if t_squared else 1.0
+        # A closure hides the teacher from Keras: its weights are neither trained nor saved with the distiller.
+        self._teach = None if teacher is None else lambda images: teacher(images, training=False)
+        self.hard_loss_tracker = keras.metrics.Mean(name="hard_loss")
+        self.soft_loss_tracker = keras.metrics.Mean(name="soft_loss")
+
+    def call(self, images, training=False):
+        return self.student(images, training=training)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        labels, teacher_logits = self._targets(x, y)
+        hard = hard_loss(labels, y_pred)
+        soft = self._soft_scale * self._soft_loss(labels, teacher_logits, y_pred, self.temperature)
+        batch = ops.shape(labels)[0]
+        self.hard_loss_tracker.update_state(hard, sample_weight=batch)
+        self.soft_loss_tracker.update_state(soft, sample_weight=batch)
+        return self.alpha * hard + (1 - self.alpha) * soft
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        labels = y["labels"] if isinstance(y, dict) else y
+        return super().compute_metrics(x, labels, y_pred, sample_weight)
+
+    def _targets(self, images, y):
+        if isinstance(y, dict):
+            return y["labels"], ops.cast(y["teacher_logits"], "float32")
+        if self._teach is None:
+            raise ValueError("targets hold no teacher_logits, and the distiller has no live teacher")
+        return y, ops.stop_gradient(self._teach(images))

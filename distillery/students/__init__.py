@@ -1,0 +1,1 @@
+"""What only students have: their training set, seeds, the choice of one."""

@@ -1,0 +1,1 @@
+"""How a stage is run: parameters checked, stopped trainings resumed, results tracked."""

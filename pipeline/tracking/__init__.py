@@ -1,0 +1,1 @@
+"""What stages record, and how it reaches MLflow."""

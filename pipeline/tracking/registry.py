@@ -1,0 +1,120 @@
+"""MLflow's model registry: versions of a student, and which of them is its champion.
+
+A version keeps which test images it has right. So a new one is compared with the champion of the day without running
+that one again, and only where both were asked about the same images.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from distillery.evaluation.comparison import sign_test
+from pipeline.tracking.journal import DIGEST_TAG
+
+CHALLENGER, CHAMPION = "challenger", "champion"
+SIGNIFICANCE = 0.05  # p of McNemar's test below which a challenger is better
+TEST_TAG = "distillery.test_sha256"
+VERDICT_TAG = "distillery.verdict"
+ANSWERS = "registration/right.npy"
+LONGEST_DESCRIPTION = 5000  # characters that MLflow keeps
+
+
+def register(
+    client: MlflowClient, name: str, model_id: str, run_id: str, digest: str, test_digest: str, card: Sequence[str]
+) -> ModelVersion:
+    """The version that a model has in the registry; made where the same file was not registered before.
+
+    Args:
+        client: of the registry.
+        name: of the registered model; it is made where it is missing.
+        model_id: the logged model's.
+        run_id: the run that keeps, as the artifact `ANSWERS`, which test images it has right.
+        digest: SHA-256 of the model's file.
+        test_digest: of the test set.
+        card: its card, section by section; the description gets as many as it holds.
+    """
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    for version in client.search_model_versions(f"name = '{name}'"):
+        if (version.tags.get(DIGEST_TAG), version.tags.get(TEST_TAG)) == (digest, test_digest):
+            return client.update_model_version(name, version.version, description(card))
+    return client.create_model_version(
+        name,
+        source=f"models:/{model_id}",
+        run_id=run_id,
+        model_id=model_id,
+        tags={DIGEST_TAG: digest, TEST_TAG: test_digest},
+        description=description(card),
+    )
+
+
+def description(card: Sequence[str]) -> str:
+    """The first sections of a card, as many as a description holds, and where the rest is."""
+    rest = "\nThe whole card is the artifact `MODEL_CARD.md` of the run that registered this version.\n"
+    text = ""
+    for section in card:
+        if len(text) + len(section) + 1 + len(rest) > LONGEST_DESCRIPTION:
+            return text + rest
+        text += section + "\n"
+    return text
+
+
+def challenge(client: MlflowClient, version: ModelVersion, right: np.ndarray) -> str:
+    """Make a version the challenger, and the champion if it beats the present one by McNemar's test.
+
+    Args:
+        client: of the registry.
+        version: the new one.
+        right: bool, (n,): which test images it has right.
+
+    Returns:
+        The verdict in words, which the version also keeps as a tag.
+    """
+    name = version.name
+    client.set_registered_model_alias(name, CHALLENGER, version.version)
+    champion = _champion(client, name)
+    if champion is not None and champion.version == version.version:
+        return champion.tags.get(VERDICT_TAG, "champion")
+    better, verdict = _verdict(client, champion, version, right)
+    if better:
+        client.set_registered_model_alias(name, CHAMPION, version.version)
+    client.set_model_version_tag(name, version.version, VERDICT_TAG, verdict)
+    return verdict
+
+
+def _champion(client: MlflowClient, name: str) -> ModelVersion | None:
+    if (number := client.get_registered_model(name).aliases.get(CHAMPION)) is None:
+        return None
+    return client.get_model_version(name, str(number))
+
+
+def _verdict(
+    client: MlflowClient, champion: ModelVersion | None, version: ModelVersion, right: np.ndarray
+) -> tuple[bool, str]:
+    if champion is None:
+        return True, "champion: there was none"
+    if champion.tags.get(TEST_TAG) != version.tags[TEST_TAG]:
+        return False, (
+            f"not compared: version {champion.version}, the champion, was tested on other images; to replace it, "
+            f"give this version the alias {CHAMPION} by hand"
+        )
+    if ANSWERS not in [file.path for file in client.list_artifacts(champion.run_id, str(Path(ANSWERS).parent))]:
+        return False, (
+            f"not compared: the artifact {ANSWERS} of version {champion.version}, the champion, is gone; to"
+            f" replace it, give this version the alias {CHAMPION} by hand"
+        )
+    champions = np.load(Path(client.download_artifacts(champion.run_id, ANSWERS)), allow_pickle=False)
+    wins, losses, p = sign_test(right.astype(np.int8) - champions.astype(np.int8))
+    better = wins > losses and p < SIGNIFICANCE
+    return better, (
+        f"{'champion: better than' if better else 'challenger: not shown to be better than'} version"
+        f" {champion.version} (right where that is wrong on {wins} test images, wrong where that is right on {losses};"
+        f" McNemar p = {p:.2g}, {SIGNIFICANCE} needed)"
+    )
