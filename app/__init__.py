@@ -1,1 +1,1 @@
-"""The interactive demo: `streamlit run app/demo.py`. It knows `stages`; nothing knows it."""
+"""The interactive demo: `streamlit run app/demo.py`. It uses `distillery`; nothing imports it."""

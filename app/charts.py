@@ -1,4 +1,4 @@
-"""Charts and headings: one colour a model, the same as in the pipeline's figures."""
+"""Charts and headings: one colour per role, the same as in the pipeline's figures."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,52 +8,53 @@ import pandas as pd
 import streamlit as st
 from PIL import Image
 
-from app.results import KINDS
-from distillery.figures import COLOURS
+from distillery.evaluation.roles import ROLES
 
+# Of `distillery.figures`, which imports seaborn: seconds before the first page.
+COLOURS = {"teacher": "#0072B2", "distilled": "#D55E00", "scratch": "#009E73"}
 NAMES = {"teacher": "Teacher", "distilled": "Distilled student", "scratch": "Scratch student"}
 BAR_HEIGHT = 30
 
 
 def icon() -> Image.Image:
-    """Three bars in the models' colours, for the browser's tab. Streamlit's own icons would come from the internet."""
+    """Return three bars in the roles' colours, for the browser's tab: Streamlit takes its icons from the internet."""
     picture = np.full((32, 32, 3), 255, np.uint8)
-    for number, (kind, height) in enumerate(zip(KINDS, (32, 26, 20), strict=True)):
-        picture[32 - height :, 11 * number : 11 * number + 10] = list(bytes.fromhex(COLOURS[kind][1:]))
+    for number, (role, height) in enumerate(zip(ROLES, (32, 26, 20), strict=True)):
+        picture[32 - height :, 11 * number : 11 * number + 10] = list(bytes.fromhex(COLOURS[role][1:]))
     return Image.fromarray(picture)
 
 
-def model_heading(kind: str, note: str) -> None:
-    """A model's name over a line of its colour, and a few words."""
+def model_heading(role: str, note: str) -> None:
+    """Draw a model's name under a line of its colour, and a note."""
     st.html(
-        f'<div style="border-top: 5px solid {COLOURS[kind]}; padding-top: 6px">'
-        f'<span style="font-size: 1.25rem; font-weight: 600; color: {COLOURS[kind]}">{NAMES[kind]}</span><br>'
+        f'<div style="border-top: 5px solid {COLOURS[role]}; padding-top: 6px">'
+        f'<span style="font-size: 1.25rem; font-weight: 600; color: {COLOURS[role]}">{NAMES[role]}</span><br>'
         f'<span style="color: #555; font-size: 0.9rem">{note}</span></div>'
     )
 
 
-def legend(kinds: Sequence[str]) -> str:
-    """The models' names beside their colours, in HTML."""
+def legend(roles: Sequence[str]) -> str:
+    """Return the models' names beside their colours, in HTML."""
     return "".join(
-        f'<span style="margin-right: 1.5rem"><span style="color: {COLOURS[kind]}">■</span> {NAMES[kind]}</span>'
-        for kind in kinds
+        f'<span style="margin-right: 1.5rem"><span style="color: {COLOURS[role]}">■</span> {NAMES[role]}</span>'
+        for role in roles
     )
 
 
-def of_colour(kinds: Sequence[str]) -> alt.Color:
-    """The colour channel of a column `Model` that holds models' names."""
+def model_colour(roles: Sequence[str]) -> alt.Color:
+    """Return the colour channel of a column `Model` that holds models' names."""
     return alt.Color(
         "Model:N",
-        scale=alt.Scale(domain=[NAMES[kind] for kind in kinds], range=[COLOURS[kind] for kind in kinds]),
+        scale=alt.Scale(domain=[NAMES[role] for role in roles], range=[COLOURS[role] for role in roles]),
         legend=alt.Legend(orient="top", title=None, labelLimit=300, symbolSize=140),
     )
 
 
-def probability_bars(kind: str, probabilities: np.ndarray, names: Sequence[str]) -> alt.LayerChart:
-    """A bar a class; the most probable one in full colour.
+def probability_bars(role: str, probabilities: np.ndarray, names: Sequence[str]) -> alt.LayerChart:
+    """Draw one bar per class; the most probable class in full colour.
 
     Args:
-        kind: of model.
+        role: of the model.
         probabilities: (shown classes,), 0 to 1.
         names: of these classes, in the order in which they are drawn.
     """
@@ -84,18 +85,18 @@ def probability_bars(kind: str, probabilities: np.ndarray, names: Sequence[str])
     )
     opacity = alt.condition("datum.best", alt.value(1.0), alt.value(0.5))
     return alt.layer(
-        bars.mark_bar(color=COLOURS[kind], height={"band": 0.75}).encode(opacity=opacity),
+        bars.mark_bar(color=COLOURS[role], height={"band": 0.75}).encode(opacity=opacity),
         bars.mark_text(align="left", dx=5, fontSize=12, color="#333333").encode(text="text:N"),
     ).properties(height=BAR_HEIGHT * len(names) + 40)
 
 
 def _javascript(text: str) -> str:
-    """A string literal of the expression language of Vega, whatever is in the text."""
+    """Return a string literal of Vega's expression language, whatever is in the text."""
     return "'" + "".join(c if c.isalnum() else f"\\u{ord(c):04x}" if ord(c) < 65536 else c for c in text) + "'"
 
 
 def percent(value: float) -> str:
-    """A probability for people: no small one is called 0 %, and none but 1 is called 100 %."""
+    """Return a probability as text: none but 0 is called 0 %, and none but 1 is called 100 %."""
     if 0 < value < 1e-4:
         return "< 0.01 %"
     if 0.9999 < value < 1:
@@ -104,20 +105,20 @@ def percent(value: float) -> str:
 
 
 def accuracy_intervals(accuracies: Mapping[str, tuple[float, float, float]]) -> alt.LayerChart:
-    """Accuracies as points with their confidence intervals.
+    """Draw accuracies as points with their confidence intervals.
 
     Args:
-        accuracies: by kind, accuracy, low and high end of the interval, 0 to 1.
+        accuracies: by role, accuracy, low and high end of the interval, 0 to 1.
     """
     rows = pd.DataFrame(
         [
-            {"Model": NAMES[kind], "accuracy": 100 * accuracy, "low": 100 * low, "high": 100 * high}
-            for kind, (accuracy, low, high) in accuracies.items()
+            {"Model": NAMES[role], "accuracy": 100 * accuracy, "low": 100 * low, "high": 100 * high}
+            for role, (accuracy, low, high) in accuracies.items()
         ]
     )
     base = alt.Chart(rows).encode(
         y=alt.Y("Model:N", sort=None, title=None, axis=alt.Axis(labelLimit=200, labelFontSize=13)),
-        color=of_colour(list(accuracies)).legend(None),
+        color=model_colour(list(accuracies)).legend(None),
         tooltip=[
             "Model:N",
             alt.Tooltip("accuracy:Q", format=".2f", title="accuracy (%)"),
@@ -134,7 +135,7 @@ def accuracy_intervals(accuracies: Mapping[str, tuple[float, float, float]]) -> 
 
 
 def parameters_and_accuracy(points: pd.DataFrame) -> alt.Chart:
-    """Every experiment's models: how large, how accurate.
+    """Draw the accuracy of every experiment's models over their number of parameters.
 
     Args:
         points: columns `Model`, `Parameters`, `Accuracy (%)`, `Experiment`, `Temperature`, `Alpha`.
@@ -152,10 +153,10 @@ def parameters_and_accuracy(points: pd.DataFrame) -> alt.Chart:
             y=alt.Y(
                 "Accuracy \\(%\\):Q", scale=alt.Scale(zero=False, padding=20), title="accuracy on the test set (%)"
             ),
-            color=of_colour(KINDS),
+            color=model_colour(ROLES),
             shape=alt.Shape(
                 "Model:N",
-                scale=alt.Scale(domain=[NAMES[kind] for kind in KINDS], range=["circle", "square", "diamond"]),
+                scale=alt.Scale(domain=[NAMES[role] for role in ROLES], range=["circle", "square", "diamond"]),
             ),
             tooltip=[
                 "Experiment:N",
@@ -170,17 +171,17 @@ def parameters_and_accuracy(points: pd.DataFrame) -> alt.Chart:
     )
 
 
-def speed(rows: pd.DataFrame, kinds: Sequence[str]) -> alt.LayerChart:
-    """Images a second, a bar a model.
+def speed(rows: pd.DataFrame, roles: Sequence[str]) -> alt.LayerChart:
+    """Draw images per second, one bar per model.
 
     Args:
         rows: columns `Model`, `Images per second`, `Milliseconds`.
-        kinds: of the models.
+        roles: of the models.
     """
     base = alt.Chart(rows).encode(
-        x=alt.X("Model:N", sort=[NAMES[kind] for kind in kinds], title=None, axis=alt.Axis(labels=False, ticks=False)),
+        x=alt.X("Model:N", sort=[NAMES[role] for role in roles], title=None, axis=alt.Axis(labels=False, ticks=False)),
         y=alt.Y("Images per second:Q", title="images per second", axis=alt.Axis(format="~s")),
-        color=of_colour(kinds).legend(None),
+        color=model_colour(roles).legend(None),
         tooltip=[
             "Model:N",
             alt.Tooltip("Images per second:Q", format=",.0f"),

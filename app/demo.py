@@ -22,7 +22,7 @@ st.html(  # Streamlit's own margins take a third of a laptop's screen
 page = st.navigation(
     [
         st.Page("compare.py", title="Compare", icon=":material/balance:", default=True),
-        st.Page("tryout.py", title="Try", icon=":material/draw:"),
+        st.Page("try_page.py", title="Try", icon=":material/draw:"),
         st.Page("speed.py", title="Speed", icon=":material/speed:"),
     ]
 )

@@ -40,7 +40,7 @@ LAYOUTS = {
 
 
 def ink_of_canvas(pixels: np.ndarray) -> np.ndarray:
-    """The ink of a drawing in black on white or on nothing.
+    """Return the ink of a drawing in black on white or on nothing.
 
     Args:
         pixels: uint8, (height, width, 4): red, green, blue, opacity.
@@ -53,7 +53,7 @@ def ink_of_canvas(pixels: np.ndarray) -> np.ndarray:
 
 
 def ink_of_picture(grey: np.ndarray) -> tuple[np.ndarray, bool]:
-    """The ink of a picture, light on dark or, as on paper, dark on light: the border tells.
+    """Return the ink of a picture, light on dark or, as on paper, dark on light: the border tells.
 
     What differs from the border no more than the border's own pixels do is background, and so are specks. The darkest
     ink becomes full ink. A clean picture, light on black, stays as it is.
@@ -85,13 +85,13 @@ def ink_of_picture(grey: np.ndarray) -> tuple[np.ndarray, bool]:
 
 
 def _grain(border: np.ndarray) -> float:
-    """How far a border strays from its middle value."""
+    """Return how far a border strays from its median."""
     deviation = np.abs(border - np.median(border))
     return 3 * np.median(deviation) + np.percentile(deviation, 75)
 
 
 def _plane(values: np.ndarray) -> np.ndarray:
-    """The plane through the border, by least squares, (height, width)."""
+    """Return the plane through the border, by least squares, (height, width)."""
     rows, columns = (axis / max(values.shape) for axis in np.indices(values.shape))
     terms = np.stack([np.ones_like(rows), rows, columns], axis=-1)
     inside = np.stack([_border(terms[..., n]) for n in range(3)], axis=-1)
@@ -112,8 +112,8 @@ def _without_specks(ink: np.ndarray) -> np.ndarray:
     return np.where(kept[parts], ink, 0).astype(np.uint8)
 
 
-def placed(ink: np.ndarray, side: int, layout: Layout) -> np.ndarray:
-    """Ink as an image of the data set: its bounding box scaled with anti-aliasing, then put where it belongs.
+def place_ink(ink: np.ndarray, side: int, layout: Layout) -> np.ndarray:
+    """Return ink as an image of the data set: its bounding box scaled with anti-aliasing, then put where it belongs.
 
     Args:
         ink: uint8, (height, width), 0 for none.

@@ -1,7 +1,8 @@
-"""What models say of one image: probabilities at a temperature, the classes worth showing, the time it took."""
+"""What models predict for one image: probabilities at a temperature, the classes worth showing, the time."""
 
 import threading
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 from scipy.special import softmax
@@ -14,7 +15,7 @@ ONE_AT_A_TIME = threading.Lock()  # two visitors would disturb each other's timi
 
 
 def probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """Softmax of logits ÷ temperature, float64, of the same shape, over the last axis.
+    """Return the softmax of logits ÷ temperature, float64, of the same shape, over the last axis.
 
     Args:
         logits: (…, classes).
@@ -24,7 +25,7 @@ def probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def classes_to_show(logits: np.ndarray, shown: int = SHOWN) -> list[int]:
-    """The classes that stand highest with any of the models, whatever the temperature.
+    """Return the classes to which any of the models gives the most, whatever the temperature.
 
     Args:
         logits: (models, classes).
@@ -41,7 +42,7 @@ def classes_to_show(logits: np.ndarray, shown: int = SHOWN) -> list[int]:
 
 
 def other_classes(logits: np.ndarray, temperature: float) -> float:
-    """What is left for the classes other than the most probable one, 0 to 1.
+    """Return the probability of all classes but the most probable one, 0 to 1.
 
     Args:
         logits: (classes,).
@@ -51,8 +52,8 @@ def other_classes(logits: np.ndarray, temperature: float) -> float:
     return float(others.sum())  # one minus the largest would round what is small to nothing
 
 
-def answers(models: Mapping, image: np.ndarray) -> tuple[np.ndarray, dict[str, float]]:
-    """Logits of one image, and how long each model takes for it.
+def predict(models: Mapping, image: np.ndarray) -> tuple[np.ndarray, dict[str, float]]:
+    """Return the logits of one image, and how long each model takes for it.
 
     Args:
         models: by name, Keras models.
@@ -64,7 +65,7 @@ def answers(models: Mapping, image: np.ndarray) -> tuple[np.ndarray, dict[str, f
     batch = image[np.newaxis]
     with ONE_AT_A_TIME:
         seconds = measure_alternating(
-            {name: lambda model=model: model.predict_on_batch(batch) for name, model in models.items()}, TIMED_ROUNDS
+            {name: partial(model.predict_on_batch, batch) for name, model in models.items()}, TIMED_ROUNDS
         )
         logits = np.concatenate([model.predict_on_batch(batch) for model in models.values()])
     return logits, {name: 1000 * float(np.median(taken)) for name, taken in seconds.items()}

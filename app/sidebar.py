@@ -1,31 +1,31 @@
-"""Beside every page: what the models were made from, and what is wrong with them."""
+"""The sidebar of every page, and messages on what is missing."""
 
 import streamlit as st
 
-from app import loaded, results
+from app import cache, results
 
 
 def show() -> None:
     """Draw the sidebar."""
-    about, _ = loaded.description()
+    info, _ = cache.dataset_info()
     with st.sidebar:
         st.markdown("**Distillery** trains a small model from a large one.")
         st.caption(
             "The *teacher* is the large model. The *distilled* student learned from the labels and from the teacher's "
-            "answers; the student *from scratch*, the same network with the same budget, from the labels alone."
+            "predictions; the student *from scratch*, the same network with the same budget, from the labels alone."
         )
-        if about:
-            height, width, channels = about["image_shape"]
+        if info:
+            height, width, channels = info.image_shape
             st.markdown(
-                f"Data set: **{plain(about['name'])}**  \n{len(about['classes'])} classes, {height} × {width} pixels, "
+                f"Data set: **{plain(info.name)}**  \n{len(info.classes)} classes, {height} × {width} pixels, "
                 f"{'grey' if channels == 1 else 'colour'}"
             )
         st.caption("After a new `dvc repro`, press R: no restart is needed.")
 
 
-def usable_models() -> dict[str, loaded.LoadedModel]:
-    """The models of the last run, by kind; what is wrong with them, or what to run when there are none, is told."""
-    models, problems = loaded.models()
+def usable_models() -> dict[str, cache.LoadedModel]:
+    """Return the models of the last run, by role; show what is wrong with them, or what to run when there are none."""
+    models, problems = cache.models()
     if models:
         tell_problems(problems)
     else:
@@ -34,18 +34,18 @@ def usable_models() -> dict[str, loaded.LoadedModel]:
 
 
 def tell_problems(problems: list[str]) -> None:
-    """Say what is wrong with the models, and what to do about it."""
+    """Show what is wrong, and what to do about it."""
     for problem in problems:
         st.warning(message(problem), icon=":material/warning:")
 
 
 def tell_no_models(problems: list[str]) -> None:
-    """Say what to run when there are no models that can be used."""
+    """Show what to run when there are no models that can be used."""
     st.info("There are no models to show yet. Train, distil and compare them; in a terminal, in this folder:")
     st.code("dvc repro", language="bash")
     st.caption(
-        "It takes the parameters in params.yaml; README.md has presets. If it is running now, wait until it ends, then "
-        "press R."
+        "It takes the parameters in params.yaml; presets/ has other ones. If it is running now, wait until it ends, "
+        "then press R."
     )
     with st.expander("What was looked for", expanded=False):
         for problem in problems:
@@ -53,7 +53,7 @@ def tell_no_models(problems: list[str]) -> None:
 
 
 def tell_outdated() -> None:
-    """Say so where the metrics are of other models than those in the folder."""
+    """Show a warning where the metrics are of other models than the models in the folder."""
     if stages := results.stages_since_evaluation():
         st.warning(
             f"The numbers below are of an earlier run: {', '.join(f'`{stage}`' for stage in stages)} ran after the "
@@ -63,10 +63,10 @@ def tell_outdated() -> None:
 
 
 def plain(text: str) -> str:
-    """Text that Markdown shows as it is: a class or a file may be named anything."""
+    """Return text that Markdown shows as it is: a class or a file may be named anything."""
     return "".join(f"\\{c}" if c in "\\*_[]<>#~$:|!`" else c for c in text)
 
 
 def message(text: str) -> str:
-    """A message of the pipeline's for Markdown: what it has in backticks is code, the rest is shown as it is."""
+    """Return a message of the pipeline for Markdown: code in backticks stays code, the rest is shown as it is."""
     return "`".join(part if number % 2 else plain(part) for number, part in enumerate(text.split("`")))

@@ -1,14 +1,15 @@
-"""Speed: how fast the models answer, measured now, on this machine."""
+"""Speed: how fast the models predict, measured now, on this machine."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import charts, loaded, predictions, sidebar
+from app import cache, charts, predictions, sidebar
+from app.cache import LoadedModel
 from app.charts import NAMES
-from app.loaded import LoadedModel
 from distillery.timing import measure_alternating, median_and_spread
 
 BATCHES = (1, 10, 100, 1000)
@@ -17,13 +18,13 @@ VALUES = 8_000_000  # in one batch of images, channels counted; what a network m
 
 def show_page() -> None:
     """Draw the page."""
-    st.title("How fast do they answer?")
+    st.title("How fast do they predict?")
     models = sidebar.usable_models()
     if not models:
         return
     st.markdown(
-        "Measured here and now. In every round each model answers once, in turn, so that what else this machine does "
-        "disturbs all of them alike."
+        "Measured here and now. In every round each model predicts once, in turn, so that whatever else this machine "
+        "does disturbs all of them alike."
     )
     shape = next(iter(models.values())).image_shape
     possible = [batch for batch in BATCHES if batch == 1 or batch * int(np.prod(shape)) <= VALUES]
@@ -42,22 +43,22 @@ def show_page() -> None:
     if not chosen or not batches:
         st.warning("Choose at least one model and one number of images.")
         return
-    measured = measure({kind: models[kind] for kind in chosen}, sorted(batches), rounds)
+    measured = measure({role: models[role] for role in chosen}, sorted(batches), rounds)
     show_result(measured, chosen)
 
 
 def measure(models: dict[str, LoadedModel], batches: Sequence[int], rounds: int) -> pd.DataFrame:
-    """Time the models.
+    """Return how fast the models predict.
 
     Args:
-        models: by kind.
-        batches: how many images at once.
-        rounds: how often.
+        models: by role.
+        batches: numbers of images at once.
+        rounds: how often each is timed.
 
     Returns:
-        A row a model and batch: median and quartiles of the milliseconds, images per second.
+        One row per model and batch: median and quartiles of the milliseconds, images per second.
     """
-    test, _ = loaded.test_split()
+    test, _ = cache.test_split()
     shape = next(iter(models.values())).image_shape
     if test is None or test.images.shape[1:] != shape:
         images = np.random.default_rng(0).integers(256, size=(max(batches), *shape), dtype=np.uint8)
@@ -71,20 +72,20 @@ def measure(models: dict[str, LoadedModel], batches: Sequence[int], rounds: int)
             progress.progress(number / len(batches), f"Measuring {batch:,} at once…")
             shown = np.resize(images, (batch, *shape))  # few test images are shown again and again
             seconds = measure_alternating(
-                {kind: lambda one=one, shown=shown: one.model.predict_on_batch(shown) for kind, one in models.items()},
+                {role: partial(model.model.predict_on_batch, shown) for role, model in models.items()},
                 rounds,
             )
-            for kind in models:
-                spread = median_and_spread(1000 * seconds[kind])
+            for role in models:
+                spread = median_and_spread(1000 * seconds[role])
                 rows.append(
                     {
-                        "Model": NAMES[kind],
+                        "Model": NAMES[role],
                         "Images at once": batch,
                         "Milliseconds": spread["median"],
                         "Quartile low": spread["quartile_low"],
                         "Quartile high": spread["quartile_high"],
                         "Images per second": round(1000 * batch / spread["median"]),
-                        "Against teacher": np.median(seconds["teacher"]) / np.median(seconds[kind])
+                        "Against teacher": np.median(seconds["teacher"]) / np.median(seconds[role])
                         if "teacher" in models
                         else None,
                     }
@@ -93,14 +94,14 @@ def measure(models: dict[str, LoadedModel], batches: Sequence[int], rounds: int)
     return pd.DataFrame(rows)
 
 
-def show_result(measured: pd.DataFrame, kinds: Sequence[str]) -> None:
-    """A chart and a table of what was measured."""
+def show_result(measured: pd.DataFrame, roles: Sequence[str]) -> None:
+    """Show the measurement as charts and as a table."""
     batches = measured["Images at once"].unique()
-    for batch, column in zip(batches, st.columns(len(batches)), strict=True):  # a scale each: they are far apart
+    for batch, column in zip(batches, st.columns(len(batches)), strict=True):  # one scale each: they are far apart
         with column:
             st.markdown(f"**{batch:,} at once**" if batch > 1 else "**One image**")
-            st.altair_chart(charts.speed(measured[measured["Images at once"] == batch], kinds))
-    st.html(charts.legend(kinds))
+            st.altair_chart(charts.speed(measured[measured["Images at once"] == batch], roles))
+    st.html(charts.legend(roles))
     number = st.column_config.NumberColumn
     st.dataframe(
         measured,

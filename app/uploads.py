@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
-from app.handwriting import LAYOUTS, ink_of_picture, placed
+from app.handwriting import LAYOUTS, ink_of_picture, place_ink
 from distillery.data.errors import InputError
 from distillery.datasets.image_folder import FORMATS, squared, unreadable, upright
 
@@ -29,7 +29,7 @@ class ModelInput:
 
 
 def open_picture(content: bytes, name: str, mode: str, side: int) -> Image.Image:
-    """Decode a picture, unless its size, its format or its header speak against it.
+    """Return a decoded picture, unless its size, its format or its header speak against it.
 
     Args:
         content: the file.
@@ -60,7 +60,7 @@ def open_picture(content: bytes, name: str, mode: str, side: int) -> Image.Image
 
 
 def _shrunk(picture: Image.Image, side: int) -> Image.Image:
-    """A picture at a whole part of its size, no side below twice `side`: several copies of it will be made."""
+    """Return a picture at a whole part of its size, no side below twice `side`: several copies of it will be made."""
     part = min(picture.size) // (2 * side)
     if part < 2 or picture.mode not in ("L", "LA", "RGB", "RGBA"):
         return picture
@@ -68,7 +68,7 @@ def _shrunk(picture: Image.Image, side: int) -> Image.Image:
 
 
 def picture_input(content: bytes, name: str, dataset: str, shape: tuple[int, int, int]) -> ModelInput:
-    """An uploaded picture as the model's input.
+    """Return an uploaded picture as the model's input.
 
     For data sets of handwriting and of clothes on black, what the picture shows is found, turned light on dark and
     placed as the data set places it. For others the picture is scaled and cropped as the user's own images are when a
@@ -102,6 +102,6 @@ def picture_input(content: bytes, name: str, dataset: str, shape: tuple[int, int
     turned = "its border is light, so it was inverted; " if inverted else ""
     where = "centre of mass" if layout.by_mass else "middle"
     return ModelInput(
-        placed(ink, height, layout).reshape(shape),
+        place_ink(ink, height, layout).reshape(shape),
         f"{turned}fitted into {layout.box} × {layout.box} and placed by its {where}",
     )

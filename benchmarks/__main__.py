@@ -1,18 +1,16 @@
-"""Measures what the pipeline costs, and puts the tables into README.md.
+"""Measure what the pipeline costs, and write docs/benchmarks.md.
 
-pip install -r requirements-benchmarks.txt
+pip install -r requirements/benchmarks.txt
 python -m benchmarks                       # all, on a machine that does nothing else
 python -m benchmarks steps scale           # some
-python -m benchmarks table                 # the tables alone, from what was measured last
+python -m benchmarks table                 # docs/benchmarks.md alone, from what was measured last
 """
 
 import argparse
 import importlib
 
-from benchmarks.record import keep, tell
-from benchmarks.table import write_tables
-
-MEASUREMENTS = ("keras_distiller", "pipeline", "profile", "steps", "scale", "precision", "stacked")
+from benchmarks.record import keep, report
+from benchmarks.table import MEASUREMENTS, write_page
 
 
 def main() -> None:
@@ -24,9 +22,9 @@ def main() -> None:
         parser.error(f"found {', '.join(sorted(unknown))}; accepted: {', '.join(MEASUREMENTS)}, table")
     for name in names:
         if name != "table":
-            tell(f"== {name}")
+            report(f"== {name}")
             keep(name, importlib.import_module(f"benchmarks.{name}").main())
-    write_tables()
+    write_page()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is fastest to train each network in: precision, XLA or not, how many steps at once; and what precision costs.
+"""What trains each network fastest: precision, XLA or not, how many steps at once; and what precision costs.
 
 python -m benchmarks precision
 """
@@ -12,8 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.pipeline import timed_run
-from benchmarks.record import tell
-from benchmarks.steps import epoch_seconds, shortest
+from benchmarks.record import report
+from benchmarks.steps import EPOCHS, epoch_seconds, shortest
+from distillery.learning.batches import Batches, Examples
+from distillery.learning.models import ModelSpec, build_model
+from distillery.learning.settings import Training
+from distillery.learning.training import compile_model
 from experiments.run import clone
 
 NETWORKS = {  # architecture: shape of its images, batch size
@@ -28,7 +32,7 @@ BATCHES, CLASSES = 64, 10
 
 
 def main() -> dict:
-    """Images a second of each, in a process of its own; the number of steps is varied where the rest is fastest."""
+    """Return the images per second of each, in a process of its own; steps at once vary where the rest is fastest."""
     rates = {}
     for architecture in NETWORKS:
         for precision in PRECISIONS:
@@ -42,40 +46,35 @@ def main() -> dict:
 
 
 def _default(precision: str) -> dict[str, float]:
-    """The accuracies on the test set of the default pipeline whose models are all trained in this precision."""
+    """Return the test accuracies of the default pipeline whose models are all trained in this precision."""
     settings = ["-S", f"train_teacher.precision={precision}", "-S", f"student.precision={precision}"]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "clone"
         clone(folder)
         timed_run(folder, "dvc", "exp", "run", *settings, "evaluate")
         headline = json.loads((folder / "metrics/evaluate.json").read_text(encoding="utf-8"))
-    return {kind: headline[kind]["accuracy"] for kind in ("teacher", "distilled", "scratch")}
+    return {role: headline[role]["accuracy"] for role in ("teacher", "distilled", "scratch")}
 
 
 def _measure(rates: dict, architecture: str, precision: str, compilation: str, steps: int) -> None:
     child = [sys.executable, "-m", "benchmarks.precision", architecture, precision, compilation, str(steps)]
-    answer = subprocess.run(child, stdout=subprocess.PIPE, text=True, check=True)
-    rates[f"{architecture}.{precision}.{compilation}.{steps}"] = float(answer.stdout.split()[-1])
-    tell(f"{architecture}, {precision}, {compilation}, {steps} steps: {answer.stdout.split()[-1]} images/s")
+    finished = subprocess.run(child, stdout=subprocess.PIPE, text=True, check=True)
+    rates[f"{architecture}.{precision}.{compilation}.{steps}"] = float(finished.stdout.split()[-1])
+    report(f"{architecture}, {precision}, {compilation}, {steps} steps: {finished.stdout.split()[-1]} images/s")
 
 
 def rate(architecture: str, precision: str, compilation: str, steps: int) -> float:
-    """Images a second of training from scratch."""
-    import distillery.learning  # noqa: F401, first, since it imports Keras without TensorFlow's announcements
-    from distillery.learning.batches import Batches
-    from distillery.learning.models import build_model
-    from distillery.learning.training import compile_model
-    from pipeline.params import load_params
-
+    """Return the images per second of training from scratch."""
     shape, batch_size = NETWORKS[architecture]
     random = np.random.default_rng(0)
     count = batch_size * BATCHES
     images = random.integers(0, 256, (count, *shape), dtype=np.uint8)
-    batches = Batches(images, random.integers(0, CLASSES, count).astype(np.int32), batch_size, 0)
-    changes = {"batch_size": batch_size, "compilation": compilation, "steps_per_execution": steps}
-    model = build_model(architecture, shape, CLASSES, dropout=0.0, seed=0, precision=precision)
-    compile_model(model, load_params().student.model_copy(update=changes), len(batches), 0.0)
-    return count / shortest(epoch_seconds(model, batches, 5))
+    labels = random.integers(0, CLASSES, count).astype(np.int32)
+    batches = Batches(Examples(images, labels), batch_size, seed=0)
+    training = Training(EPOCHS, batch_size, 0.002, compilation=compilation, steps_per_execution=steps)
+    model = build_model(ModelSpec(f"architectures/{architecture}.py", shape, CLASSES), seed=0, precision=precision)
+    compile_model(model, training, len(batches), label_smoothing=0.0)
+    return count / shortest(epoch_seconds(model, batches))
 
 
 if __name__ == "__main__":

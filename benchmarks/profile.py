@@ -1,4 +1,4 @@
-"""Where the seconds of each stage go that has next to nothing to compute: digits, an epoch everywhere.
+"""Where the seconds of a stage go that has next to nothing to compute: digits, one epoch everywhere.
 
 python -m benchmarks profile
 """
@@ -10,44 +10,43 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.pipeline import DIGITS, timed_run
-from benchmarks.record import tell
+from benchmarks.record import report
 from experiments.run import clone, environment
+from pipeline.stages import stage_names
 
-STAGES = ("prepare", "train_teacher", "transfer", "distill", "train_scratch", "evaluate", "export", "register")
-PARTS = {  # none of these functions calls another of them
-    "Keras and TensorFlow, imported": ["_import_keras_quietly"],
-    "models built, loaded, saved": ["build_model", "load_model", "save_model"],
-    "training and validation": ["fit"],
-    "LiteRT and ONNX files made": ["write_litert", "write_litert_int8", "write_onnx"],
-    "latency measured": ["latency_and_throughput"],
-    "figures": ["_draw"],
-    "waiting for MLflow": ["_wait_for_delivery"],
+PARTS = {  # where and which functions; none of them calls another of them, but for imports on demand
+    "modules imported": ("/importlib/", ["import_module"]),
+    "models built, loaded, saved": ("/distillery/learning/", ["build_model", "load_model", "save_model"]),
+    "training and validation": ("/distillery/learning/", ["fit"]),
+    "LiteRT and ONNX files made": ("/distillery/export/", ["write"]),
+    "latency measured": ("/distillery/", ["latency_and_throughput"]),
+    "figures": ("/distillery/", ["evaluation_figures", "save_figure"]),
 }
 
 
 def main() -> dict:
-    """Seconds of each part of each stage, as Python's own profiler counts them: what is Python gets slower by it."""
+    """Return the seconds of each part of each stage by Python's own profiler, which slows what is Python down."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "clone"
         clone(folder)
         timed_run(folder, "dvc", "exp", "run", *DIGITS)
-        return {"stages": {stage: _parts(folder, stage) for stage in STAGES}}
+        return {"stages": {stage: _parts(folder, stage) for stage in stage_names()}}
 
 
 def _parts(folder: Path, stage: str) -> dict[str, float]:
-    tell(stage)
-    found = folder / f"{stage}.profile"
-    subprocess.run(
-        [sys.executable, "-m", "cProfile", "-o", str(found), "-m", f"stages.{stage}"],
-        cwd=folder,
-        env=environment() | {"DVC_STAGE": stage},  # with this, one delivery serves them all, as under DVC
-        check=True,
-        capture_output=True,
-    )
-    measured = pstats.Stats(str(found))
-    own = {}
+    report(stage)
+    profile = folder / f"{stage}.profile"
+    profiled = [sys.executable, "-m", "cProfile", "-o", str(profile), "-m", "pipeline", stage]
+    subprocess.run(profiled, cwd=folder, env=environment(), check=True, capture_output=True)
+    return parts_of(profile)
+
+
+def parts_of(profile: Path) -> dict[str, float]:
+    """Return the seconds of each part in a file of Python's profiler, and of the rest."""
+    measured = pstats.Stats(str(profile))
+    parts = dict.fromkeys(PARTS, 0.0)
     for (file, _, function), (_, _, _, seconds, _) in measured.stats.items():
-        if file.startswith(str(folder.resolve() / "stages")):
-            own[function] = own.get(function, 0.0) + seconds
-    parts = {part: sum(own.get(name, 0.0) for name in names) for part, names in PARTS.items()}
+        for part, (place, functions) in PARTS.items():
+            if place in file and function in functions:
+                parts[part] += seconds
     return parts | {"the rest": measured.total_tt - sum(parts.values())}

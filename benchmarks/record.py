@@ -1,8 +1,9 @@
-"""What every measurement shares: how it tells its progress, and where its numbers are kept."""
+"""What every measurement shares: how it reports its progress, and where its numbers are kept."""
 
 import json
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -14,17 +15,18 @@ NUMBERS = ROOT / "benchmarks" / "measured"
 PACKAGES = ("keras", "tensorflow", "torch", "numpy")
 
 
-def tell(line: str) -> None:
-    """A line of progress."""
+def report(line: str) -> None:
+    """Print a line of progress."""
     print(line, file=sys.stderr, flush=True)
 
 
 def keep(name: str, numbers: Mapping) -> None:
-    """Write `benchmarks/measured/<name>.json`: the numbers, and on what machine and with what versions they came."""
+    """Write `benchmarks/measured/<name>.json`: the numbers, and the machine, commit and versions of the measurement."""
     NUMBERS.mkdir(exist_ok=True)
     machine = {
         "processor": processor(),
         "cores": os.cpu_count(),
+        "commit": _commit(),
         "python": platform.python_version(),
         "versions": {package: _version(package) for package in PACKAGES},
     }
@@ -33,9 +35,14 @@ def keep(name: str, numbers: Mapping) -> None:
 
 
 def kept(name: str) -> dict | None:
-    """What `keep` wrote last; None where it never did."""
+    """Return what `keep` wrote last; None where it never did."""
     path: Path = NUMBERS / f"{name}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _commit() -> str:
+    words = ["git", "rev-parse", "--short=10", "HEAD"]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _version(package: str) -> str | None:

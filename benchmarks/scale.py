@@ -1,4 +1,4 @@
-"""Scale: images a second and memory where there are 60 thousand, 600 thousand and 6 million small images.
+"""Scale: images per second and memory with 60 thousand, 600 thousand and 6 million small images.
 
 python -m benchmarks scale
 """
@@ -10,40 +10,50 @@ import time
 from pathlib import Path
 from statistics import median
 
+import keras
 import numpy as np
 
-from benchmarks.record import tell
+from benchmarks.record import report
+from benchmarks.steps import epoch_seconds, shortest
+from distillery.distillation.distiller import Distiller
+from distillery.distillation.transfer_set import compact
+from distillery.learning.batches import Batches, Examples
+from distillery.learning.models import ModelSpec, build_model
+from distillery.learning.prediction import predict_logits
+from distillery.learning.settings import Training
+from distillery.learning.training import compile_model
 
 COUNTS = (60_000, 600_000, 6_000_000)
 SHAPE, CLASSES, BATCH = (28, 28, 1), 10, 512
 CHUNK = 60_000
 EPOCH_IMAGES = 6_000_000  # where there are fewer, more epochs are timed; two at least, after one that is not
 MANY_CLASSES, MANY_IMAGES, MANY_EPOCHS = 1000, 60_000, 8
+STUDENT = "architectures/dense_128.py"
 
 
 def main() -> dict:
-    """Each count in a process of its own; the arrays lie on the disk, as `prepare` and `transfer` write them."""
+    """Measure each count in a process of its own, on arrays on the disk, as `prepare` and `transfer` write them."""
     measured = {}
     with tempfile.TemporaryDirectory() as temporary:
         for count in COUNTS:
-            tell(f"{count:,} images")
+            report(f"{count:,} images")
             measured[str(count)] = _child(temporary, str(count))
-            tell(str(measured[str(count)]))
-        tell(f"{MANY_CLASSES:,} classes")
+            report(str(measured[str(count)]))
+        report(f"{MANY_CLASSES:,} classes")
         measured["thousand_classes"] = _child(temporary, "classes")
-        tell(str(measured["thousand_classes"]))
+        report(str(measured["thousand_classes"]))
     return measured
 
 
 def _child(folder: str, what: str) -> dict:
-    answer = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "-m", "benchmarks.scale", folder, what], stdout=subprocess.PIPE, text=True, check=True
     )
-    return {name: float(value) for name, value in (line.split() for line in answer.stdout.splitlines())}
+    return {name: float(value) for name, value in (line.split() for line in finished.stdout.splitlines())}
 
 
 def generate(folder: Path, count: int) -> None:
-    """Write images, labels and teacher logits a chunk at a time; what the images show is noise."""
+    """Write images of noise, labels and teacher logits, chunk by chunk."""
     random = np.random.default_rng(0)
     for name, dtype, shape in (
         ("images", np.uint8, SHAPE),
@@ -64,86 +74,78 @@ def generate(folder: Path, count: int) -> None:
 def train(folder: Path, count: int) -> dict[str, float]:
     """Distil the showcase's small student for an epoch or several."""
     generate(folder, count)
-    import distillery.learning  # noqa: F401, first, since it imports Keras without TensorFlow's announcements
-    from benchmarks.steps import epoch_seconds
-    from distillery.distillation.distiller import Distiller
-    from distillery.learning.batches import Batches
-    from distillery.learning.mapped import mapped_bytes
-    from distillery.learning.models import build_model
-    from distillery.learning.training import compile_model
-    from pipeline.params import load_params
-
     images, labels, logits = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("images", "labels", "logits"))
-    student = load_params().student.model_copy(update={"batch_size": BATCH})
-    model = Distiller(build_model("dense_128", SHAPE, CLASSES, dropout=0.0, seed=0), temperature=4.0, alpha=0.1)
-    held = {"own": 0.0, "mapped": 0.0}
+    most = {"RssAnon": 0.0, "RssFile": 0.0}
 
     class Watched(Batches):
         def segments(self, epoch: int):
             for segment in super().segments(epoch):
-                held["own"], held["mapped"] = max(held["own"], _own_bytes()), max(held["mapped"], mapped_bytes())
+                for name in most:
+                    most[name] = max(most[name], _resident_bytes(name))
                 yield segment
 
-    batches = Watched(images, labels, BATCH, 0, teacher_logits=logits[np.newaxis])
+    batches = Watched(Examples(images, labels, teacher={"logits": logits[np.newaxis]}), BATCH, seed=0)
     began = time.perf_counter()
     np.random.default_rng([0, 1]).permutation(count)
     shuffling = time.perf_counter() - began
-    compile_model(model, student, len(batches), None)
-    epoch_seconds(model, Batches(images[:CHUNK], labels[:CHUNK], BATCH, 0, teacher_logits=logits[None, :CHUNK]), 1)
-    seconds = epoch_seconds(model, batches, 1 + max(2, EPOCH_IMAGES // count))
+    epochs = 1 + max(2, EPOCH_IMAGES // count)
+    distiller, _ = _distiller(CLASSES, Training(epochs, BATCH, learning_rate=0.002), len(batches))
+    few = Examples(images[:CHUNK], labels[:CHUNK], teacher={"logits": logits[np.newaxis, :CHUNK]})
+    epoch_seconds(distiller, Batches(few, BATCH, seed=0), 1)
+    seconds = epoch_seconds(distiller, batches, epochs)
     return {
         "images_per_second": count / median(seconds[1:]),
         "shuffle_seconds": shuffling,
-        "own_gigabytes": held["own"] / 1e9,
-        "mapped_gigabytes": held["mapped"] / 1e9,
+        "own_gigabytes": most["RssAnon"] / 1e9,
+        "mapped_gigabytes": most["RssFile"] / 1e9,
         "data_gigabytes": (images.nbytes + logits.nbytes) / 1e9,
     }
 
 
-def _own_bytes() -> float:
-    """Memory that is this process's alone, and no file's (proc(5), RssAnon)."""
-    return 1024.0 * int(Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0])
+def _distiller(classes: int, training: Training, steps: int) -> tuple[Distiller, keras.Model]:
+    """Return a compiled distiller, and its student."""
+    student = build_model(ModelSpec(STUDENT, SHAPE, classes), seed=0)
+    distiller = Distiller(student, temperature=4.0, alpha=0.1)
+    compile_model(distiller, training, steps, label_smoothing=None)
+    return distiller, student
+
+
+def _resident_bytes(name: str) -> float:
+    """Return this process's resident memory: `RssAnon`, its own, or `RssFile`, mapped from files (proc(5))."""
+    return 1024.0 * int(Path("/proc/self/status").read_text().split(f"{name}:")[1].split()[0])
 
 
 def thousand_classes() -> dict[str, float]:
-    """Logits of a thousand classes in full and in half precision: bytes, and what a student learns from each."""
-    import distillery.learning  # noqa: F401, first, since it imports Keras without TensorFlow's announcements
-    from benchmarks.steps import epoch_seconds, shortest
-    from distillery.distillation.distiller import Distiller
-    from distillery.distillation.transfer_set import compact
-    from distillery.learning.batches import Batches
-    from distillery.learning.models import build_model
-    from distillery.learning.prediction import predict_logits
-    from distillery.learning.training import compile_model
-    from pipeline.params import load_params
+    """Compare logits of a thousand classes in full and half precision: bytes, and what a student learns from each."""
+    images, labels, logits = _many_classes()
+    training = Training(MANY_EPOCHS, BATCH, learning_rate=0.003)
+    predicted, found = {}, {}
+    for name, stored in (("full", logits), ("half", compact(logits))):
+        batches = Batches(Examples(images, labels, teacher={"logits": stored[np.newaxis]}), BATCH, seed=0)
+        distiller, student = _distiller(MANY_CLASSES, training, len(batches))
+        seconds = shortest(epoch_seconds(distiller, batches, MANY_EPOCHS))
+        predicted[name] = predict_logits(student, images[:10_000]).argmax(axis=1)
+        found |= {
+            f"{name}_gigabytes": stored.nbytes / 1e9,
+            f"{name}_images_per_second": MANY_IMAGES / seconds,
+            f"{name}_accuracy": float(np.mean(predicted[name] == labels[:10_000])),
+        }
+    return found | {"agreement": float(np.mean(predicted["full"] == predicted["half"]))}
 
+
+def _many_classes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return images, each its class's pattern under noise, labels, and logits that favour the label."""
     random = np.random.default_rng(0)
     patterns = random.integers(0, 256, (MANY_CLASSES, *SHAPE))
     labels = random.integers(0, MANY_CLASSES, MANY_IMAGES).astype(np.int32)
     images = np.empty((MANY_IMAGES, *SHAPE), np.uint8)
-    for start in range(0, MANY_IMAGES, CHUNK // 10):  # each image is its class's pattern under noise
+    for start in range(0, MANY_IMAGES, CHUNK // 10):
         chosen = labels[start : start + CHUNK // 10]
         noise = random.integers(0, 256, (len(chosen), *SHAPE))
         images[start : start + CHUNK // 10] = (2 * patterns[chosen] + noise) // 3
     logits = random.standard_normal((MANY_IMAGES, MANY_CLASSES), dtype=np.float32)
     logits[np.arange(MANY_IMAGES), labels] += 6
-    student = load_params().student.model_copy(
-        update={"batch_size": BATCH, "epochs": MANY_EPOCHS, "learning_rate": 0.003}
-    )
-    answers, found = {}, {}
-    for name, stored in (("full", logits), ("half", compact(logits))):
-        batches = Batches(images, labels, BATCH, 0, teacher_logits=stored[np.newaxis])
-        model = build_model("dense_128", SHAPE, MANY_CLASSES, dropout=0.0, seed=0)
-        distiller = Distiller(model, temperature=4.0, alpha=0.1)
-        compile_model(distiller, student, len(batches), None)
-        seconds = shortest(epoch_seconds(distiller, batches, MANY_EPOCHS))
-        answers[name] = predict_logits(model, images[:10_000]).argmax(axis=1)
-        found |= {
-            f"{name}_gigabytes": stored.nbytes / 1e9,
-            f"{name}_images_per_second": MANY_IMAGES / seconds,
-            f"{name}_accuracy": float(np.mean(answers[name] == labels[:10_000])),
-        }
-    return found | {"agreement": float(np.mean(answers["full"] == answers["half"]))}
+    return images, labels, logits
 
 
 if __name__ == "__main__":

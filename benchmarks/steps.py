@@ -1,4 +1,4 @@
-"""Step rate of training: the default student and that of CIFAR-10, against plain PyTorch and the machine's own rate.
+"""Step rate of training: the students of `mnist` and `cifar10`, against plain PyTorch and the machine's own rate.
 
 python -m benchmarks steps
 """
@@ -8,11 +8,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+import keras
 import numpy as np
+import tensorflow as tf
 
-from benchmarks.record import tell
+from benchmarks.record import report
+from distillery.distillation.distiller import Distiller
+from distillery.learning.batches import Batches, Examples
+from distillery.learning.models import ModelSpec, build_model
+from distillery.learning.settings import Training
+from distillery.learning.training import compile_model, train_epoch
 
-STUDENTS = {  # architecture: shape of its images, batch size of its preset, images an epoch
+STUDENTS = {  # architecture: shape of its images, batch size of its preset, images per epoch
     "dense_800_800": ((28, 28, 1), 512, 54_000),
     "cnn_32_64_dense_128": ((32, 32, 3), 128, 12_800),
 }
@@ -26,7 +33,7 @@ CLASSES = 10
 
 
 def main() -> dict:
-    """Images a second of each, every one measured in a process of its own."""
+    """Return the images per second of each way, measured in a process of its own."""
     rates: dict[str, float] = {}
     peak: dict[str, float] = {}
     for precision in PRECISIONS:
@@ -40,12 +47,12 @@ def main() -> dict:
 def _child(how: str, architecture: str, precision: str) -> float:
     child = [sys.executable, "-m", "benchmarks.steps", how, architecture, precision]
     rate = float(subprocess.run(child, stdout=subprocess.PIPE, text=True, check=True).stdout.split()[-1])
-    tell(f"{how} {architecture} {precision}: {rate:,.0f}")
+    report(f"{how} {architecture} {precision}: {rate:,.0f}")
     return rate
 
 
 def generated(shape: tuple[int, ...], count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Random images, labels and teacher logits: the rate does not depend on what they show."""
+    """Return random images, labels and teacher logits: the rate does not depend on what they show."""
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (count, *shape), dtype=np.uint8)
     labels = random.integers(0, CLASSES, count).astype(np.int32)
@@ -53,63 +60,42 @@ def generated(shape: tuple[int, ...], count: int) -> tuple[np.ndarray, np.ndarra
 
 
 def here(how: str, architecture: str, precision: str) -> float:
-    """Images a second of the pipeline's own training."""
-    import distillery.learning  # noqa: F401, first, since it imports Keras without TensorFlow's announcements
-    import keras  # isort: skip
-
-    from distillery.distillation.distiller import Distiller
-    from distillery.learning.batches import Batches
-    from distillery.learning.models import build_model
-    from distillery.learning.training import compile_model
-    from pipeline.params import load_params
-
+    """Return the images per second of the pipeline's own training."""
     shape, batch_size, count = STUDENTS[architecture]
-    changes = {"architecture": architecture, "batch_size": batch_size, "precision": precision, "epochs": EPOCHS}
-    student = load_params().student.model_copy(update=changes)
+    training = Training(EPOCHS, batch_size, learning_rate=0.002, precision=precision)
     images, labels, logits = generated(shape, count)
-    model = build_model(architecture, shape, CLASSES, dropout=0.0, seed=0, precision=precision)
-    fitted = Distiller(model, temperature=4.0, alpha=0.1) if how == "distill" else model
-    batches = Batches(images, labels, batch_size, 0, teacher_logits=logits if how == "distill" else None)
-    compile_model(fitted, student, len(batches), None if how == "distill" else 0.0)
+    spec = ModelSpec(f"architectures/{architecture}.py", shape, CLASSES)
+    model = build_model(spec, seed=0, precision=precision)
+    if how == "distill":
+        batches = Batches(Examples(images, labels, teacher={"logits": logits}), batch_size, seed=0)
+        model = Distiller(model, temperature=4.0, alpha=0.1)
+        compile_model(model, training, len(batches), label_smoothing=None)
+    else:
+        batches = Batches(Examples(images, labels), batch_size, seed=0)
+        compile_model(model, training, len(batches), label_smoothing=0.0)
     if how == "scratch_keras_adam":
-        fitted.optimizer = keras.optimizers.Adam(student.learning_rate)
-    return count / shortest(epoch_seconds(fitted, batches, EPOCHS))
+        model.optimizer = keras.optimizers.Adam(training.learning_rate)
+    return count / shortest(epoch_seconds(model, batches))
 
 
-def epoch_seconds(model, data, epochs: int, batch_size: int | None = None) -> list[float]:
-    """Seconds of each epoch: the pipeline's own on `Batches` or the like, Keras's `fit` on a tuple of arrays."""
-    import keras
-
-    from distillery.learning.training import train_epoch
-
-    if not isinstance(data, tuple):
-        seconds = []
-        for number in range(1, epochs + 1):
-            began = time.perf_counter()
-            train_epoch(model, data, number)
-            seconds.append(time.perf_counter() - began)
-        return seconds
-
-    class Clock(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            self.began = time.perf_counter()
-
-        def on_epoch_end(self, epoch, logs=None):
-            seconds.append(time.perf_counter() - self.began)
-
+def epoch_seconds(model: keras.Model, batches: Batches, epochs: int = EPOCHS) -> list[float]:
+    """Return the seconds of each epoch of the pipeline's own training."""
     seconds = []
-    model.fit(*data, batch_size=batch_size, epochs=epochs, verbose=0, callbacks=[Clock()])
+    for number in range(1, epochs + 1):
+        began = time.perf_counter()
+        train_epoch(model, batches, number)
+        seconds.append(time.perf_counter() - began)
     return seconds
 
 
 def shortest(seconds: list[float]) -> float:
-    """The shortest but for the first, in which there is something to compile: what disturbs only ever adds."""
+    """Return the shortest but for the first, in which there is something to compile: what disturbs only ever adds."""
     return min(seconds[1:])
 
 
 def in_pytorch(architecture: str, precision: str) -> float:
-    """Images a second of the same network written plainly in PyTorch: channels last, its own fused Adam."""
-    import torch
+    """Return the images per second of the same network in plain PyTorch: channels last, its own fused Adam."""
+    import torch  # optional: only this benchmark needs it
     from torch import nn
     from torch.nn import functional
 
@@ -129,7 +115,7 @@ def in_pytorch(architecture: str, precision: str) -> float:
 
     def epoch() -> float:
         began = time.perf_counter()
-        right = torch.zeros((), dtype=torch.long)
+        correct = torch.zeros((), dtype=torch.long)
         for chosen in torch.randperm(count).split(batch_size):
             batch = images[chosen].float().div_(255).contiguous(memory_format=torch.channels_last)
             with half:
@@ -138,24 +124,22 @@ def in_pytorch(architecture: str, precision: str) -> float:
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-            right += (logits.argmax(1) == labels[chosen]).sum()  # the accuracy that `fit` counts, too
+            correct += (logits.argmax(1) == labels[chosen]).sum()  # the accuracy that `fit` computes, too
         return time.perf_counter() - began
 
     return count / shortest([epoch() for _ in range(EPOCHS)])
 
 
 def multiply_rate(precision: str) -> float:
-    """FLOP/s of the faster library's product of two large matrices."""
+    """Return the FLOP/s of the faster library's product of two large matrices."""
     size = 2048
 
     def tensorflow() -> Callable[[], object]:
-        import tensorflow as tf
-
         matrix = tf.cast(tf.random.normal((size, size)), "bfloat16" if precision != "float32" else "float32")
         return lambda: tf.linalg.matmul(matrix, matrix)
 
     def pytorch() -> Callable[[], object]:
-        import torch
+        import torch  # optional
 
         matrix = torch.randn(size, size).to(torch.bfloat16 if precision != "float32" else torch.float32)
         return lambda: matrix @ matrix

@@ -1,7 +1,7 @@
 """Figures for people. Each function takes plain arrays and returns a matplotlib figure; `save_figure` writes it."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -10,74 +10,118 @@ matplotlib.use("Agg")  # no screen is needed
 
 import matplotlib.pyplot as plt
 import numpy as np
+import seaborn as sns
+from matplotlib.axis import Axis
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, MaxNLocator, StrMethodFormatter
 
-from distillery.data.files import written_whole
+from distillery.data.files import atomic_write
+from distillery.evaluation.instructive import ImageSheet
+from distillery.evaluation.results import Evaluation
+from distillery.learning.metrics import confusion_matrix as count_confusions
 
-# Okabe & Ito's palette, told apart by people with any colour vision; one colour a model in every figure.
+# Okabe & Ito's palette, told apart by people with any colour vision; one colour per role in every figure.
 COLOURS = {"teacher": "#0072B2", "distilled": "#D55E00", "scratch": "#009E73"}
+OTHER = "#555555"  # of a model that has no role
 GAIN, LOSS = "#0072B2", "#D55E00"
 HEAT = "cividis"
-READABLE_CLASSES = 30  # with more, labels and numbers in a confusion matrix give way to colour
+CORRECT = "#E8E8E8"  # of a confusion matrix's diagonal
+READABLE_CLASSES = 30  # with more, the numbers in a confusion matrix give way to colour
 DPI = 110
 
-plt.style.use("seaborn-v0_8-whitegrid")  # seaborn's look; importing seaborn itself costs every stage two seconds
-plt.rcParams |= {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture on every machine
-    "axes.titleweight": "bold",
-    "figure.titleweight": "bold",
-    "legend.frameon": True,
-}
+sns.set_theme(
+    style="whitegrid",
+    font="DejaVu Sans",  # comes with matplotlib: the same picture on every machine
+    font_scale=0.9,
+    rc={"axes.titleweight": "bold", "figure.titleweight": "bold", "legend.frameon": True, "patch.edgecolor": "none"},
+)
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a PNG whose bytes depend on the picture alone, and free the figure."""
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
     plt.close(figure)
 
 
-def training_curves(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
-    """Accuracy and loss over the epochs on training and validation images; the gap between them is overfitting.
+def evaluation_figures(
+    evaluation: Evaluation, costs: Mapping[str, Mapping[str, float]], sheet_images: ImageSheet
+) -> Iterator[tuple[str, Figure]]:
+    """Draw every figure of an evaluation, one after the other.
 
     Args:
-        curves: by model, the columns `accuracy`, `val_accuracy`, `loss` (and `hard_loss`), `val_loss`, one value an
+        evaluation: what the test set shows.
+        costs: the arguments of `comparison`.
+        sheet_images: the images of the sheet.
+
+    Yields:
+        Its name, and the figure.
+    """
+    classes, accuracy = evaluation.classes, evaluation.class_accuracy
+    confusions = {
+        role: count_confusions(evaluation.labels, predicted, len(classes))
+        for role, predicted in evaluation.predicted.items()
+    }
+    yield "comparison", comparison(**costs)
+    yield "training_curves", training_curves(evaluation.curves)
+    yield "confusion_matrices", confusion_matrices(confusions, classes)
+    yield "per_class_accuracy", per_class_accuracy(accuracy, classes)
+    yield "per_class_gain", per_class_gain(100 * (accuracy["distilled"] - accuracy["scratch"]), classes)
+    yield (
+        "instructive_images",
+        sheet(sheet_images.images, sheet_images.labels, sheet_images.probabilities, classes),
+    )
+    if evaluation.omitted_classes:
+        yield "omitted_classes", omitted_classes(evaluation.headline["omitted"], evaluation.omitted_classes)
+
+
+def training_curves(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    """Draw accuracy and loss over the epochs on training and validation images; the gap between them is overfitting.
+
+    Args:
+        curves: by model, the columns `accuracy`, `val_accuracy`, `loss` (and `hard_loss`), `val_loss`, one value per
             epoch.
     """
     figure, axes = plt.subplots(
-        2, len(curves), figsize=(4.4 * len(curves), 6.6), squeeze=False, sharey="row", layout="constrained"
+        2, len(curves), figsize=(max(4.4 * len(curves), 6), 6.6), squeeze=False, sharey="row", layout="constrained"
     )
     for column, (model, history) in enumerate(curves.items()):
-        epochs = np.arange(1, len(history["loss"]) + 1)
-        for row, (quantity, scale) in enumerate((("accuracy", 100), ("loss", 1))):
-            axis = axes[row, column]
-            # A distiller's loss is a mixture; its hard loss is the one that validation measures too.
-            measured = "hard_loss" if quantity == "loss" and "hard_loss" in history else quantity
-            training, validation = scale * np.asarray(history[measured]), scale * np.asarray(history[f"val_{quantity}"])
-            colour = COLOURS.get(model, "#000000")
-            axis.plot(epochs, training, "--", color=colour, label="training")
-            axis.plot(epochs, validation, "-o", color=colour, markersize=4, label="validation")
-            axis.fill_between(epochs, training, validation, color=colour, alpha=0.15, label="gap")
-            axis.xaxis.get_major_locator().set_params(integer=True)
-            axis.legend(loc="best")
-        gap = 100 * (history["accuracy"][-1] - history["val_accuracy"][-1])
+        colour = COLOURS.get(model, OTHER)
+        accuracy = [100 * np.asarray(history[name]) for name in ("accuracy", "val_accuracy")]
+        # A distiller's loss is a mixture; its hard loss is the one that validation measures too.
+        loss = [np.asarray(history["hard_loss" if "hard_loss" in history else "loss"]), np.asarray(history["val_loss"])]
+        _draw_curves(axes[0, column], *accuracy, colour)
+        _draw_curves(axes[1, column], *loss, colour)
+        gap = float(accuracy[0][-1] - accuracy[1][-1])
         axes[0, column].set_title(f"{model}\ngap at the end: {gap:+.2f} points")
         axes[1, column].set_xlabel("epoch")
     axes[0, 0].set_ylabel("accuracy (%)")
-    axes[1, 0].set_ylabel("loss of the labels (nats)")
-    figure.suptitle("Training: augmentation and dropout act on the training side only")
+    axes[1, 0].set_ylabel("loss on the labels (nats)")
+    title = "Training: augmentation and dropout act on the training side only"
+    figure.suptitle(textwrap.fill(title, 45 * len(curves)))
     return figure
 
 
+def _draw_curves(axis: plt.Axes, training: np.ndarray, validation: np.ndarray, colour: str) -> None:
+    epochs = np.arange(1, len(training) + 1)
+    markers = {"markersize": 5, "markeredgecolor": colour, "color": colour, "ax": axis}
+    sns.lineplot(x=epochs, y=training, linestyle="--", marker="o", markerfacecolor="white", label="training", **markers)
+    sns.lineplot(x=epochs, y=validation, marker="o", markerfacecolor=colour, label="validation", **markers)
+    axis.fill_between(epochs, training, validation, color=colour, alpha=0.15, label="gap")
+    axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True) if len(epochs) > 1 else FixedLocator([1]))
+    axis.legend(loc="best")
+
+
 def confusion_matrix(confusion: np.ndarray, classes: Sequence[str], title: str) -> Figure:
-    """One confusion matrix, coloured by the part of each class, with counts where they can be read.
+    """Draw one confusion matrix, coloured by the part of each class, with counts where they can be read.
 
     Args:
         confusion: int, (classes, classes), row the label.
         classes: names.
         title: the title.
     """
-    side = max(5.5, min(0.42 * len(classes) + 2.5, 14))
+    side = _side(len(classes))
     figure, axis = plt.subplots(figsize=(side + 0.9, side), layout="constrained")
     _draw_confusion(axis, confusion, classes, top=float(_error_parts(confusion).max()))
     axis.set_title(title)
@@ -85,13 +129,13 @@ def confusion_matrix(confusion: np.ndarray, classes: Sequence[str], title: str) 
 
 
 def confusion_matrices(confusions: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure:
-    """The confusion matrices of several models side by side, on one colour scale.
+    """Draw the confusion matrices of several models side by side, on one colour scale.
 
     Args:
         confusions: by model, int, (classes, classes), row the label.
         classes: names.
     """
-    side = max(5.0, min(0.38 * len(classes) + 2.0, 11))
+    side = _side(len(classes))
     figure, axes = plt.subplots(
         1, len(confusions), figsize=(side * len(confusions), side), squeeze=False, layout="constrained"
     )
@@ -104,47 +148,48 @@ def confusion_matrices(confusions: Mapping[str, np.ndarray], classes: Sequence[s
     return figure
 
 
-def _error_parts(confusion: np.ndarray) -> np.ma.MaskedArray:
-    """Percent of each label's images that went to each wrong class; the diagonal is masked.
+def _side(classes: int) -> float:
+    """Return the side of a confusion matrix in inches."""
+    return float(np.clip(0.4 * classes + 2.2, 5.2, 12))
 
-    A good classifier's diagonal would leave nothing of the errors to see: the scale is theirs, the diagonal grey.
-    """
+
+def _error_parts(confusion: np.ndarray) -> np.ndarray:
+    """Return the percentage of each label's images that went to each wrong class; 0 on the diagonal."""
     images = confusion.sum(axis=1, keepdims=True)
     parts = 100 * np.divide(confusion, images, out=np.zeros(confusion.shape), where=images > 0)
-    return np.ma.masked_array(parts, np.eye(len(confusion), dtype=bool))
+    np.fill_diagonal(parts, 0)
+    return parts
 
 
 def _draw_confusion(axis: plt.Axes, confusion: np.ndarray, classes: Sequence[str], top: float) -> None:
-    errors = _error_parts(confusion)
-    colours = matplotlib.colormaps[HEAT].with_extremes(bad="#E8E8E8")
-    image = axis.imshow(errors, cmap=colours, vmin=0, vmax=max(top, 0.1))
-    axis.figure.colorbar(image, ax=axis, label="part of the true class (%)", shrink=0.8)
-    axis.grid(False)
-    if len(classes) <= READABLE_CLASSES:
-        middle = image.norm.vmax / 2
-        for row, column in np.argwhere(confusion > 0):
-            dark = row != column and errors[row, column] < middle
-            axis.text(
-                column,
-                row,
-                f"{confusion[row, column]}",
-                ha="center",
-                va="center",
-                fontsize=9 if len(classes) <= 12 else 6,
-                color="white" if dark else "black",
-            )
+    """Draw the errors in colour and the diagonal in grey: beside a good classifier's diagonal, errors look alike."""
+    readable, correct = len(classes) <= READABLE_CLASSES, np.eye(len(classes), dtype=bool)
+    counts = np.where(confusion > 0, confusion.astype(str), "") if readable else None
+    shared = {
+        "ax": axis,
+        "annot": counts if readable else False,
+        "fmt": "",
+        "annot_kws": {"fontsize": 9 if len(classes) <= 12 else 6},
+        "square": True,
+        "xticklabels": False,
+        "yticklabels": False,
+    }
+    scale = {"vmin": 0, "vmax": max(top, 0.1), "cmap": HEAT}
+    bar = {"label": "part of the true class (%)", "shrink": 0.8}
+    sns.heatmap(_error_parts(confusion), mask=correct, cbar_kws=bar, **scale, **shared)
+    sns.heatmap(np.zeros(confusion.shape), mask=~correct, cbar=False, cmap=ListedColormap([CORRECT]), **shared)
     _class_ticks(axis.xaxis, classes)
     _class_ticks(axis.yaxis, classes)
-    if max(len(name) for name in classes) > 2:
-        axis.tick_params(axis="x", rotation=90)
+    axis.tick_params(axis="x", rotation=90 if max(len(name) for name in classes) > 2 else 0)
     axis.set_xlabel("prediction")
     axis.set_ylabel("label")
 
 
-def _class_ticks(axis, classes: Sequence[str]) -> None:
-    """Every class named while there is room, every so many of them beyond."""
+def _class_ticks(axis: Axis, classes: Sequence[str]) -> None:
+    """Name every class while there is room, every so many of them beyond."""
     step = 1 if len(classes) <= 60 else int(np.ceil(len(classes) / 40))
-    axis.set_ticks(range(0, len(classes), step), [_short(classes[i]) for i in range(0, len(classes), step)])
+    numbers = range(0, len(classes), step)
+    axis.set_ticks([number + 0.5 for number in numbers], [_short(classes[number]) for number in numbers])
     if len(classes) > READABLE_CLASSES:
         axis.set_tick_params(labelsize=6)
 
@@ -156,65 +201,85 @@ def _short(name: str) -> str:
 def per_class_accuracy(
     accuracy: Mapping[str, Sequence[float]], classes: Sequence[str], where: str = "test set"
 ) -> Figure:
-    """Accuracy of each class for each model, as dots on one line a class; the hardest class on top.
+    """Draw the accuracy per class of each model, as dots on one line per class; the hardest class on top.
 
     Args:
-        accuracy: by model, one value a class, 0 to 1; a class without images, NaN for every model, is not drawn.
+        accuracy: by model, one value per class, 0 to 1; a class without images, NaN for every model, is not drawn.
         classes: names.
         where: on which images.
     """
     drawn = ~np.all(np.isnan(list(accuracy.values())), axis=0)
     classes = [name for name, is_drawn in zip(classes, drawn, strict=True) if is_drawn]
-    values = {model: 100 * np.asarray(value, dtype=float)[drawn] for model, value in accuracy.items()}
-    order = np.argsort(np.nanmean(np.stack(list(values.values())), axis=0), kind="stable")[::-1]
+    values = np.stack([100 * np.asarray(value, dtype=float)[drawn] for value in accuracy.values()])
+    order = np.argsort(np.nanmean(values, axis=0), kind="stable")[::-1]
+    values = values[:, order]
     figure, axis = plt.subplots(figsize=(8, _height(len(classes))), layout="constrained")
     rows = np.arange(len(classes))
-    stacked = np.stack([value[order] for value in values.values()])
-    axis.hlines(rows, np.nanmin(stacked, axis=0), np.nanmax(stacked, axis=0), color="#BBBBBB", linewidth=1.5, zorder=1)
-    for (model, value), marker in zip(values.items(), "osD^v", strict=False):
-        size = 45 if len(classes) <= READABLE_CLASSES else 12
-        axis.scatter(
-            value[order], rows, color=COLOURS.get(model, "#000000"), marker=marker, s=size, label=model, zorder=2
-        )
-    axis.set_yticks(rows, [_short(classes[i]) for i in order], fontsize=_font(len(classes)))
-    axis.set_ylim(-0.7, len(classes) - 0.3)
+    axis.hlines(rows, np.nanmin(values, axis=0), np.nanmax(values, axis=0), color="#BBBBBB", linewidth=1.5, zorder=1)
+    models = np.repeat(list(accuracy), len(classes))
+    sns.scatterplot(
+        x=values.ravel(),
+        y=np.tile(rows, len(accuracy)),
+        hue=models,
+        style=models,
+        palette=[COLOURS.get(model, OTHER) for model in accuracy],
+        markers=list("osD^v")[: len(accuracy)],
+        s=45 if len(classes) <= READABLE_CLASSES else 14,
+        zorder=2,
+        ax=axis,
+    )
+    _class_rows(axis, [classes[number] for number in order])
     axis.set_xlabel(f"accuracy on the {where} (%)")
-    axis.set_ylabel("class")
-    axis.set_title(f"Accuracy by class, {where}")
+    axis.set_title(f"Accuracy per class, {where}")
     axis.legend(loc="lower left")
     return figure
 
 
 def per_class_gain(gain: Sequence[float], classes: Sequence[str]) -> Figure:
-    """What distilling gained in each class over training from scratch, sorted.
+    """Draw what distillation gained in each class over training from scratch, sorted.
 
     Args:
-        gain: percentage points, one value a class.
+        gain: percentage points, one value per class.
         classes: names.
     """
     gain = np.nan_to_num(np.asarray(gain, dtype=float)) + 0.0  # no gain is 0, never -0
     order = np.argsort(gain, kind="stable")
+    gain = gain[order]
     figure, axis = plt.subplots(figsize=(8, _height(len(classes))), layout="constrained")
     rows = np.arange(len(classes))
-    bars = axis.barh(rows, gain[order], color=[GAIN if value >= 0 else LOSS for value in gain[order]])
+    side = np.where(gain >= 0, "gain", "loss")
+    palette = {"gain": GAIN, "loss": LOSS}
+    sns.barplot(
+        x=gain, y=rows, hue=side, palette=palette, orient="h", saturation=1, errorbar=None, legend=False, ax=axis
+    )
     if len(classes) <= READABLE_CLASSES:
-        axis.bar_label(bars, [f"{value:+.2f}" for value in gain[order]], padding=3, fontsize=10)
-        axis.margins(x=0.12)
+        for row, value in zip(rows, gain, strict=True):
+            axis.annotate(
+                f"{value:+.2f}",
+                (value, row),
+                xytext=(4 if value >= 0 else -4, 0),
+                textcoords="offset points",
+                ha="left" if value >= 0 else "right",
+                va="center",
+            )
+        axis.margins(x=0.15)
     axis.axvline(0, color="black", linewidth=1)
-    axis.set_yticks(rows, [_short(classes[i]) for i in order], fontsize=_font(len(classes)))
-    axis.set_ylim(-0.7, len(classes) - 0.3)
-    axis.set_xlabel("accuracy gained on the test set (percentage points): better to the right, worse to the left")
-    axis.set_ylabel("class")
-    axis.set_title("What distilling gained over training from scratch, by class")
+    _class_rows(axis, [classes[number] for number in order])
+    axis.set_xlabel("accuracy gained on the test set (percentage points)")
+    axis.set_title("Gain of distillation over training from scratch, per class")
     return figure
+
+
+def _class_rows(axis: plt.Axes, classes: Sequence[str]) -> None:
+    """Name the classes on the vertical axis, the first at the bottom."""
+    size = None if len(classes) <= READABLE_CLASSES else float(np.clip(700 / len(classes), 4, 9))
+    axis.set_yticks(range(len(classes)), [_short(name) for name in classes], fontsize=size)
+    axis.set_ylim(-0.7, len(classes) - 0.3)
+    axis.set_ylabel("class")
 
 
 def _height(classes: int) -> float:
     return float(np.clip(0.42 * classes + 1.6, 3.5, 16))
-
-
-def _font(classes: int) -> float:
-    return 10 if classes <= READABLE_CLASSES else float(np.clip(700 / classes, 4, 9))
 
 
 def comparison(
@@ -224,7 +289,7 @@ def comparison(
     kilobytes: Mapping[str, float],
     milliseconds: Mapping[str, float] | None = None,
 ) -> Figure:
-    """Accuracy, parameters, bytes and latency of the models, a panel each.
+    """Draw accuracy, parameters, bytes and latency of the models, one panel each.
 
     Args:
         accuracy: by model, 0 to 1.
@@ -233,28 +298,18 @@ def comparison(
         kilobytes: by model, the file's size in kB.
         milliseconds: by model, the median latency of one image; left out of a figure that must not vary.
     """
-    panels = [
-        ("accuracy on the test set (%)", {m: 100 * v for m, v in accuracy.items()}, "{:.2f}"),
-        ("parameters", parameters, "{:,.0f}"),
-        ("file size (kB)", kilobytes, "{:,.0f}"),
-    ]
+    percent = {model: 100 * value for model, value in accuracy.items()}
+    panels = [("parameters", parameters, "{:,.0f}"), ("file size (kB)", kilobytes, "{:,.0f}")]
     if milliseconds is not None:
         panels.append(("latency of one image (ms, median)", milliseconds, "{:.2f}"))
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.0 * len(panels), 4.2), layout="constrained")
-    for axis, (title, values, form) in zip(axes, panels, strict=True):
-        spread = [100 * accuracy_std.get(model, 0) if values is panels[0][1] else 0 for model in values]
-        bars = axis.bar(
-            list(values),
-            list(values.values()),
-            yerr=spread if any(spread) else None,
-            capsize=6,
-            color=[COLOURS.get(model, "#777777") for model in values],
-        )
-        axis.bar_label(bars, [form.format(value) for value in values.values()], padding=6)
+    figure, axes = plt.subplots(1, 1 + len(panels), figsize=(4.0 * (1 + len(panels)), 4.2), layout="constrained")
+    _draw_bars(axes[0], percent, "{:.2f}", {model: 100 * value for model, value in accuracy_std.items()})
+    axes[0].set_title("accuracy on the test set (%)")
+    for axis, (title, values, form) in zip(axes[1:], panels, strict=True):
+        _draw_bars(axis, values, form)
         axis.set_title(title)
-        axis.margins(y=0.15)
-        axis.grid(axis="x", visible=False)
-    low, high = min(panels[0][1].values()), max(panels[0][1].values())
+        axis.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}" if form == "{:,.0f}" else "{x:g}"))
+    low, high = min(percent.values()), max(percent.values())
     room = max(high - low, 0.2)
     axes[0].set_ylim(max(0, low - 1.5 * room), high + room)
     axes[0].set_xlabel("the axis does not start at 0; whiskers: ± one standard deviation over seeds", fontsize=8)
@@ -262,35 +317,53 @@ def comparison(
     return figure
 
 
+def _draw_bars(
+    axis: plt.Axes, values: Mapping[str, float], form: str, spread: Mapping[str, float] | None = None
+) -> None:
+    """Draw one bar per model with its number above the whisker."""
+    models, heights = list(values), np.asarray(list(values.values()), dtype=float)
+    whiskers = np.asarray([(spread or {}).get(model, 0) for model in models])
+    palette = {model: COLOURS.get(model, OTHER) for model in models}
+    sns.barplot(
+        x=models, y=heights, hue=models, palette=palette, saturation=1, errorbar=None, legend=False, width=0.7, ax=axis
+    )
+    if whiskers.any():
+        has = whiskers > 0
+        axis.errorbar(
+            np.flatnonzero(has), heights[has], yerr=whiskers[has], fmt="none", ecolor="black", capsize=6, linewidth=1.5
+        )
+    for place, (height, whisker) in enumerate(zip(heights, whiskers, strict=True)):
+        axis.annotate(
+            form.format(height), (place, height + whisker), xytext=(0, 4), textcoords="offset points", ha="center"
+        )
+    axis.margins(y=0.15)
+
+
 def omitted_classes(omitted: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> Figure:
-    """Accuracy on the classes that students never saw, as they are and with a bias tuned on validation.
+    """Draw the accuracy on the classes that students never saw, as they are and with a bias tuned on validation.
 
     Args:
-        omitted: by kind of student, `accuracy` and `accuracy_corrected`, 0 to 1.
+        omitted: by role of the students, `accuracy` and `accuracy_corrected`, 0 to 1.
         names: of the omitted classes.
     """
     figure, axis = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
-    kinds, width = list(omitted), 0.38
-    for number, (key, label, hatch) in enumerate(
-        (("accuracy", "as it is", None), ("accuracy_corrected", "bias tuned on validation", "//"))
-    ):
-        bars = axis.bar(
-            np.arange(len(kinds)) + (number - 0.5) * width,
-            [100 * omitted[kind][key] for kind in kinds],
-            width,
-            label=label,
-            color=[COLOURS[kind] for kind in kinds],
-            hatch=hatch,
-            edgecolor="white",
-        )
+    variants = {"accuracy": "as it is", "accuracy_corrected": "bias tuned on validation"}
+    percent = [100 * omitted[role][key] for key in variants for role in omitted]
+    labels = np.repeat(list(variants.values()), len(omitted))
+    sns.barplot(x=list(omitted) * 2, y=percent, hue=labels, errorbar=None, width=0.76, legend=False, ax=axis)
+    for bars, hatch in zip(axis.containers, (None, "//"), strict=True):
+        for bar, role in zip(bars, omitted, strict=True):
+            bar.set(facecolor=COLOURS[role], edgecolor="white", hatch=hatch)
         axis.bar_label(bars, fmt="{:.1f}", padding=3)
-    axis.set_xticks(range(len(kinds)), kinds)
+    handles = [
+        plt.Rectangle((0, 0), 1, 1, facecolor="#999999", edgecolor="white", hatch=hatch, label=label)
+        for label, hatch in zip(variants.values(), (None, "//"), strict=True)
+    ]
+    axis.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, -0.1), ncols=2, frameon=False)
     axis.set_ylim(0, 110)
     axis.set_ylabel("accuracy on the test set (%)")
-    axis.grid(axis="x", visible=False)
-    axis.legend(loc="upper right")
     shown = ", ".join(_short(name) for name in names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    axis.set_title(f"Classes that the students never saw: {shown}")
+    axis.set_title(textwrap.fill(f"Classes that the students never saw: {shown}", 70))
     return figure
 
 
@@ -301,14 +374,14 @@ def sheet(
     classes: Sequence[str],
     shown: int = 3,
 ) -> Figure:
-    """A sheet of images with the label and every model's most probable classes.
+    """Draw a sheet of images with the label and every model's most probable classes.
 
     Args:
         images: uint8, (n, height, width, channels).
         labels: (n,).
         probabilities: by model, (n, classes).
         classes: names.
-        shown: how many classes a model's bars show.
+        shown: how many classes are shown per model.
     """
     columns = 4
     rows = -(-len(images) // columns)
@@ -334,12 +407,12 @@ def sheet(
         bars.grid(axis="y", visible=False)
     handles = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[model], label=model) for model in probabilities]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    figure.suptitle("Test images, the instructive first: teacher right and student wrong, disagreements, least sure")
+    figure.suptitle("Test images, the instructive first: teacher correct and student wrong, disagreements, least sure")
     return figure
 
 
 def sample_sheet(images: np.ndarray, labels: Sequence[int], classes: Sequence[str], title: str) -> Figure:
-    """A grid of images under their labels.
+    """Draw a grid of images under their labels.
 
     Args:
         images: uint8, (n, height, width, channels).
@@ -367,10 +440,10 @@ def _draw_image(axis: plt.Axes, image: np.ndarray) -> None:
 
 
 def class_balance(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) -> Figure:
-    """Images of each class in each part of the data set.
+    """Draw the number of images per class in each part of the data set.
 
     Args:
-        counts: by part (train, validation, test), one value a class.
+        counts: by part (train, validation, test), one value per class.
         classes: names.
     """
     figure, axis = plt.subplots(figsize=(8, _height(len(classes))), layout="constrained")
@@ -379,10 +452,9 @@ def class_balance(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) -
     for (part, values), colour in zip(counts.items(), ("#0072B2", "#E69F00", "#999999"), strict=False):
         axis.barh(rows, values, left=left, color=colour, label=part)
         left += values
-    axis.set_yticks(rows, [_short(name) for name in classes], fontsize=_font(len(classes)))
-    axis.set_ylim(len(classes) - 0.3, -0.7)
+    _class_rows(axis, classes)
+    axis.invert_yaxis()
     axis.set_xlabel("images")
-    axis.set_ylabel("class")
-    axis.set_title("Images of each class")
-    axis.legend(loc="lower right")
+    axis.set_title("Images per class")
+    figure.legend(loc="outside lower center", ncols=len(counts))
     return figure

@@ -1,4 +1,4 @@
-"""How fast models answer, measured alternately so that what disturbs the machine disturbs all of them alike."""
+"""How fast models predict, measured alternately so that what disturbs the machine disturbs all of them alike."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ WARM_UP_CALLS = 5
 
 
 def measure_alternating(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
-    """Time every call once a round, in turn.
+    """Time every call once per round, in turn.
 
     Args:
         calls: by name, what to time.
@@ -31,7 +31,7 @@ def measure_alternating(calls: Mapping[str, Callable[[], object]], rounds: int) 
 
 
 def median_and_spread(values: np.ndarray) -> dict[str, float]:
-    """The median and the quartiles around it."""
+    """Return the median and the quartiles around it."""
     low, median, high = np.percentile(values, [25, 50, 75])
     return {"median": float(median), "quartile_low": float(low), "quartile_high": float(high)}
 
@@ -39,16 +39,16 @@ def median_and_spread(values: np.ndarray) -> dict[str, float]:
 def latency_and_throughput(
     predict: Mapping[str, Callable[[np.ndarray], object]], images: np.ndarray, rounds: int
 ) -> dict[str, dict]:
-    """Milliseconds for one image, and images a second where all come at once.
+    """Return milliseconds for one image, and images per second in a batch of all.
 
     Args:
         predict: by name, takes images.
         images: uint8, (n, height, width, channels).
-        rounds: how often one image is timed; all at once a tenth as often, three times at least.
+        rounds: how often one image is timed; the batch of all a tenth as often, three times at least.
     """
 
     def calls(batch: np.ndarray) -> dict[str, Callable[[], object]]:
-        return {name: lambda one=one: one(batch) for name, one in predict.items()}
+        return {name: lambda model=model: model(batch) for name, model in predict.items()}
 
     one = measure_alternating(calls(images[:1]), rounds)
     many = measure_alternating(calls(images), max(3, rounds // 10))
@@ -58,4 +58,12 @@ def latency_and_throughput(
             "images_per_second": median_and_spread(len(images) / many[name]),
         }
         for name in predict
+    }
+
+
+def speedup(slow: Mapping[str, Mapping], fast: Mapping[str, Mapping]) -> dict[str, float]:
+    """Return how many times as fast one model is as another, both as `latency_and_throughput` measured them."""
+    return {
+        "latency": slow["latency_ms"]["median"] / fast["latency_ms"]["median"],
+        "throughput": fast["images_per_second"]["median"] / slow["images_per_second"]["median"],
     }

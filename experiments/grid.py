@@ -1,4 +1,4 @@
-"""Temperature against alpha: a queued DVC experiment for each pair, and the table in `results/grid_<preset>.json`.
+"""Run a queued DVC experiment per pair of temperature and alpha, and keep the table in `results/grid_<preset>.json`.
 
 python -m experiments.run mnist --folder /somewhere/clone
 python -m experiments.grid mnist --folder /somewhere/clone --temperatures 1,2,4,8,20 --alphas 0,0.1,0.5,0.9
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def pairs(shown: list[dict]) -> list[dict[str, float]]:
-    """The sweep's experiments, one a pair of temperature and alpha, from what `dvc exp show --json` says.
+    """Return the sweep's experiments, one per pair of temperature and alpha, from `dvc exp show --json`.
 
     Raises:
         SystemExit: when an experiment failed, or a pair stands twice.

@@ -1,4 +1,4 @@
-"""Runs presets as the README says, each in a clone, and keeps what came out in `results/<name>/`.
+"""Run presets as the README says, each in a clone, and keep their metrics in `results/<name>/`.
 
     python -m experiments.run hinton cifar10
     python -m experiments.run hinton_no_threes --as hinton_only_7_8 --set 'student.omit_classes=[0,1,2,3,4,5,6,9]'
@@ -22,6 +22,8 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
+from pipeline.presets import preset_names
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
 STARTED = re.compile(r"^Running stage '(\w+)'")
@@ -29,12 +31,12 @@ NOT_RUN = re.compile(r"^Stage '(\w+)' (?:is cached|didn't change)")
 
 
 def environment() -> dict[str, str]:
-    """This process's environment, with the programs of this Python first: `dvc`, and the `python` that DVC runs."""
+    """Return this process's environment, with this Python's programs first: `dvc`, and the `python` that DVC runs."""
     return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 def clone(folder: Path) -> None:
-    """A clone of this repository's last commit that shares its DVC cache."""
+    """Clone this repository's last commit; the clone shares its DVC cache."""
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
     cache = subprocess.run(
         ["dvc", "cache", "dir"], cwd=ROOT, capture_output=True, text=True, check=True, env=environment()
@@ -46,7 +48,9 @@ def clone(folder: Path) -> None:
 
 
 def stage_times(lines: Iterable[str], clock=time.monotonic) -> tuple[dict[str, float], list[str]]:
-    """Seconds of each stage that DVC ran, and the stages that it did not run, from what it prints.
+    """Return the seconds of each stage that DVC ran, and the stages that it did not run, from what it prints.
+
+    DVC itself keeps no times.
 
     Args:
         lines: DVC's output, as it comes.
@@ -67,17 +71,18 @@ def stage_times(lines: Iterable[str], clock=time.monotonic) -> tuple[dict[str, f
 
 
 def repro(preset: str, overrides: list[str], folder: Path) -> tuple[str, dict[str, float], list[str]]:
-    """Run one preset.
+    """Run a preset.
 
     Args:
-        preset: a file of `presets/`, without ending.
+        preset: its name.
         overrides: `section.key=value`, as `dvc exp run -S` takes them.
         folder: a clone.
 
     Returns:
         The command; the seconds of each stage that ran; the stages that did not run.
     """
-    shutil.copy(folder / f"presets/{preset}.yaml", folder / "params.yaml")
+    written = ["python", "-m", "pipeline", "preset", preset]
+    subprocess.run(written, cwd=folder, env=environment(), check=True)
     command = ["dvc", "repro"]
     if overrides:
         command = ["dvc", "exp", "run", *(word for override in overrides for word in ("-S", override))]
@@ -87,7 +92,7 @@ def repro(preset: str, overrides: list[str], folder: Path) -> tuple[str, dict[st
         seconds, not_run = stage_times(_shown(process.stdout))
     if process.returncode:
         sys.exit(f"{preset}: {' '.join(command)} ended with {process.returncode}")
-    return f"cp presets/{preset}.yaml params.yaml && {shlex.join(command)}", seconds, not_run
+    return f"{shlex.join(written)} && {shlex.join(command)}", seconds, not_run
 
 
 def _shown(lines: Iterable[str]) -> Iterable[str]:
@@ -99,8 +104,8 @@ def _shown(lines: Iterable[str]) -> Iterable[str]:
 def keep(name: str, folder: Path, command: str, seconds: dict[str, float], not_run: list[str]) -> None:
     """Copy the metrics of a clone to `results/<name>/` and write beside them how they were made.
 
-    Each stage keeps where and when it really ran: one that DVC restored from its cache, what an earlier `run.json` here
-    says of it, if anything does.
+    Each stage keeps where and when it really ran: a stage that DVC restored from its cache keeps what an earlier
+    `run.json` here has of it.
     """
     target = RESULTS / name
     target.mkdir(parents=True, exist_ok=True)
@@ -119,12 +124,12 @@ def keep(name: str, folder: Path, command: str, seconds: dict[str, float], not_r
     }
     stages = {stage: earlier.get("stages", {}).get(stage) for stage in not_run}
     stages |= {stage: {"seconds": round(value, 1)} | made for stage, value in seconds.items()}
-    about = {"command": command, "stages": stages}
-    (target / "run.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    run = {"command": command, "stages": stages}
+    (target / "run.json").write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
 
 
 def processor() -> str:
-    """The processor's name; `platform.processor()` is empty on Linux."""
+    """Return the processor's name; `platform.processor()` is empty on Linux."""
     cpuinfo = Path("/proc/cpuinfo")
     if not cpuinfo.is_file():
         return platform.processor() or platform.machine()
@@ -136,7 +141,7 @@ def processor() -> str:
 def main() -> None:
     """Run the presets that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("presets", nargs="+", choices=sorted(path.stem for path in (ROOT / "presets").glob("*.yaml")))
+    parser.add_argument("presets", nargs="+", choices=preset_names())
     parser.add_argument("--as", dest="name", help="name of the folder in results/; only with a single preset")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="section.key=value")
     parser.add_argument("--folder", type=Path, help="clone to run in; it is made where it is missing, and kept")

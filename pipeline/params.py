@@ -1,86 +1,92 @@
 """The schema of `params.yaml`: every parameter, its type, its range and its meaning.
 
 This module is imported before anything slow, so that a mistake costs a fraction of a second and not a training run.
+It checks; what a value means stands in `distillery/`, which the stages depend on. `docs/parameters.md` is what
+`python -m pipeline.params --markdown` prints.
 """
 
 from __future__ import annotations
 
-import ast
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    field_validator,
+)
 from ruamel.yaml import YAML, YAMLError
 
 from distillery.data.errors import InputError
+from distillery.students.seeds import MAX_SEED, class_names, expand_seeds
+from pipeline import catalogue
 
-_LIBRARY = Path(__file__).parent.parent / "distillery"
-
-
-def _public_functions(module: Path) -> list[str]:
-    """Names of the public functions of a module, read from its text so that nothing heavy is imported."""
-    tree = ast.parse(module.read_text(encoding="utf-8"))
-    return [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
-
-
-def architectures() -> list[str]:
-    """Every architecture: a public function of `distillery/learning/architectures.py`."""
-    return _public_functions(_LIBRARY / "learning" / "architectures.py")
-
-
-def datasets() -> list[str]:
-    """Every data set: a public function of `distillery/datasets/datasets.py`."""
-    return _public_functions(_LIBRARY / "datasets" / "datasets.py")
+RENAMED = {  # what a parameter is called now
+    "prepare.folder": "prepare.dataset",
+    "student.architecture": "student.model",
+    "student.jitter": "student.max_shift",
+    "student.flip": "student.horizontal_flip",
+    "train_teacher.architecture": "train_teacher.model",
+    "train_teacher.jitter": "train_teacher.max_shift",
+    "train_teacher.flip": "train_teacher.horizontal_flip",
+    "distill.dkd_alpha": "distill.dkd.alpha",
+    "distill.dkd_beta": "distill.dkd.beta",
+    "distill.dist_beta": "distill.dist.beta",
+    "distill.dist_gamma": "distill.dist.gamma",
+}
 
 
-def _one_of(names: list[str], value: str) -> str:
-    if value not in names:
-        raise ValueError(f"accepted: {', '.join(names)}")
+def _one_of(folder: str, function: str, value: str, own: str) -> str:
+    """Check the path of a file of a catalogue, or of the user's own."""
+    if not (value.endswith(".py") and Path(value).is_file()):
+        raise ValueError(f"accepted: {', '.join(catalogue.files(folder))}, or {own}")
+    catalogue.check_file(value, function)
     return value
 
 
-def _known_architecture(value: str) -> str:
-    return _one_of(architectures(), value)
+def _dataset(value: str) -> str:
+    if value and Path(value).is_dir():
+        return value
+    return _one_of("datasets", "load", value, "a folder with one subfolder per class, or a `.py` file of your own")
 
 
-def _known_dataset(value: str) -> str:
-    return _one_of(datasets(), value)
+def _architecture(value: str) -> str:
+    return _one_of("architectures", "features", value, "a `.py` file of your own")
 
 
-def _expand_seeds(value: int | list[int]) -> list[int]:
-    seeds = list(range(min(value, 101))) if isinstance(value, int) else value  # a count may be a mistyped, huge number
-    if not 1 <= len(seeds) <= 100 or len(set(seeds)) != len(seeds) or min(seeds) < 0 or max(seeds) > MAX_SEED:
-        raise ValueError(f"accepted: 1 to 100 different whole numbers from 0 to {MAX_SEED}, or their count")
-    return seeds
+def _teacher(value: str) -> str:
+    if value.endswith(".keras") and Path(value).is_file():
+        return value
+    return _one_of("architectures", "features", value, "a `.py` or a `.keras` file of your own")
 
 
-def _train_or_own(value: str) -> str:
-    if value != TRAINED and not value.endswith(".keras"):
-        raise ValueError(f"accepted: {TRAINED}, whose `architecture` is then trained, or a .keras file of your own")
+def _method(value: str) -> str:
+    methods = [Path(path).stem for path in catalogue.files("methods")]
+    if value not in methods:
+        raise ValueError(f"accepted: {', '.join(methods)}, the names of the files in methods/")
     return value
 
 
-def _class_names(value: list[int | str]) -> list[str]:
-    names = [str(name) for name in value]
-    if len(set(names)) != len(names):
-        raise ValueError("accepted: a list of different classes' names")
-    return names
-
-
-MAX_SEED = 2**31 - 1
-TRAINED = "distillery/learning/architectures.py"  # where the teacher comes from when the user brings none
-
-Architecture = Annotated[str, AfterValidator(_known_architecture)]
-Dataset = Annotated[str, AfterValidator(_known_dataset)]
+Dataset = Annotated[str, AfterValidator(_dataset)]
+Architecture = Annotated[str, AfterValidator(_architecture)]
+Teacher = Annotated[str, AfterValidator(_teacher)]
+Method = Annotated[str, AfterValidator(_method)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
-Seeds = Annotated[int | list[int], AfterValidator(_expand_seeds)]
-ClassNames = Annotated[list[int | str], AfterValidator(_class_names)]
+Seeds = Annotated[int | list[int], AfterValidator(expand_seeds)]
+ClassNames = Annotated[list[int | str], AfterValidator(class_names)]
 Epochs = Annotated[int, Field(ge=1, le=10_000)]
 BatchSize = Annotated[int, Field(ge=1, le=65_536)]
 LearningRate = Annotated[float, Field(gt=0, le=10)]
 WeightDecay = Annotated[float, Field(ge=0, le=1)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
-Jitter = Annotated[int, Field(ge=0, le=16)]
+MaxShift = Annotated[int, Field(ge=0, le=16)]
 Schedule = Literal["constant", "cosine"]
 Precision = Literal["float32", "mixed_bfloat16"]
 Compilation = Literal["auto", "xla", "none"]
@@ -91,20 +97,20 @@ class Section(BaseModel):
 
 
 class Prepare(Section):
-    dataset: Dataset = Field(description="the images to learn from")
-    folder: str = Field(min_length=1, description="`dataset: folder`: your images, one subfolder a class")
-    image_size: int = Field(ge=8, le=512, description="`dataset: folder`: pixels that each side is resized to")
-    test_fraction: float = Field(gt=0, le=0.5, description="`dataset: folder`: part kept for the test set")
-    validation_fraction: float = Field(gt=0, le=0.5, description="part of the training images kept for validation")
+    dataset: Dataset = Field(
+        description="the images to learn from: a file of datasets/, or a folder of your own images"
+    )
+    validation_fraction: float = Field(gt=0, le=0.5, description="part of the training images used for model selection")
     seed: Seed = Field(description="draws the stratified validation split")
+    image_size: int = Field(ge=8, le=512, description="own images: pixels that each side is resized to")
+    test_fraction: float = Field(gt=0, le=0.5, description="own images: part kept for the test set")
 
 
 class Training(Section):
-    """What training any model takes."""
+    """What the training of any model takes: `distillery.learning.settings.Training`, and dropout."""
 
-    architecture: Architecture = Field(description="a function of distillery/learning/architectures.py")
     epochs: Epochs = Field(description="passes over the training images; the best on validation is kept")
-    batch_size: BatchSize = Field(description="images a step")
+    batch_size: BatchSize = Field(description="images per step")
     learning_rate: LearningRate = Field(description="peak learning rate of AdamW")
     schedule: Schedule = Field(description="learning rate over the steps; `cosine` warms up, then falls to zero")
     weight_decay: WeightDecay = Field(description="decoupled weight decay of AdamW")
@@ -132,57 +138,56 @@ class Training(Section):
 class Student(Training):
     """The budget that the distilled student and the one from scratch share."""
 
-    jitter: Jitter = Field(description="augmented views: shifted by up to so many pixels")
-    flip: bool = Field(description="augmented views: half of them mirrored left to right")
+    model: Architecture = Field(description="the small model: a file of architectures/, or your own")
+    max_shift: MaxShift = Field(description="augmented views: the largest shift in pixels")
+    horizontal_flip: bool = Field(description="augmented views: half of them mirrored left to right")
     views: int = Field(
-        ge=1, le=1000, description="views of each image: itself and augmented ones, a different one each epoch in turn"
+        ge=1, le=1000, description="views per image: itself and augmented ones, a different one each epoch in turn"
     )
     omit_classes: ClassNames = Field(description="names of classes left out of the students' training data")
-    seeds: Seeds = Field(description="one student each; a list of seeds, or how many")
+    seeds: Seeds = Field(description="one student per seed; a list of seeds, or how many")
 
     @field_validator("views")
     @classmethod
     def _views_need_augmentation(cls, views: int, info: ValidationInfo) -> int:
-        augmented = bool(info.data.get("jitter") or info.data.get("flip"))
+        augmented = bool(info.data.get("max_shift") or info.data.get("horizontal_flip"))
         if views > 1 and not augmented:
-            raise ValueError("with student.jitter 0 and student.flip false all views are the same; accepted: 1")
+            raise ValueError(
+                "with student.max_shift 0 and student.horizontal_flip false all views are the same; accepted: 1"
+            )
         if views == 1 and augmented:
-            raise ValueError("student.jitter and student.flip act on further views of an image; accepted: 2 or more")
+            raise ValueError(
+                "student.max_shift and student.horizontal_flip act on further views of an image; accepted: 2 or more"
+            )
         return views
 
 
 class TrainTeacher(Training):
-    model: Annotated[str, AfterValidator(_train_or_own)] = Field(
-        description=f"`{TRAINED}` trains the architecture; a `.keras` file is a teacher of your own, taken as it is"
+    model: Teacher = Field(
+        description="the large model: a `.py` file, of architectures/ or your own, is trained; a `.keras` file is taken"
     )
     softmax_temperature: float = Field(
-        gt=0,
-        le=1000,
-        description="temperature in the model itself: its logits are divided by it",
+        gt=0, le=1000, description="temperature in the model itself: its logits are divided by it"
     )
     max_norm: float = Field(
         ge=0, le=1000, description="bound of the norm of each unit's incoming weights in dense layers; 0 for none"
     )
-    jitter: Jitter = Field(description="augmentation: each image shifted by up to so many pixels, anew each epoch")
-    flip: bool = Field(description="augmentation: each image mirrored left to right or not, anew each epoch")
+    max_shift: MaxShift = Field(description="augmentation: the largest shift in pixels, drawn anew each epoch")
+    horizontal_flip: bool = Field(description="augmentation: mirrored left to right or not, drawn anew each epoch")
     seed: Seed = Field(description="initial weights, shuffling, dropout and augmentation")
 
 
-class Distill(Section):
-    method: Literal["kd", "dkd", "dist"] = Field(
-        description="soft loss: `kd` Hinton, Vinyals & Dean 2015; `dkd` Zhao et al. 2022; `dist` Huang et al. 2022"
-    )
+class SharedDistill(Section):
+    """What distillation has by any method. `Distill` adds a section per method."""
+
+    method: Method = Field(description="soft loss: the name of a file in methods/")
     temperature: float = Field(
         gt=0, le=1000, description="softens teacher's and student's probabilities in the soft loss"
     )
+    alpha: float = Field(ge=0, le=1, description="weight of the hard-label loss: alpha*hard + (1 - alpha)*soft")
     t_squared: bool = Field(
         description="soft loss times temperature squared: the gradients of `kd` and `dkd` keep their size at each"
     )
-    alpha: float = Field(ge=0, le=1, description="weight of the hard-label loss: alpha*hard + (1 - alpha)*soft")
-    dkd_alpha: float = Field(ge=0, le=1000, description="`dkd`: weight of target against the rest")
-    dkd_beta: float = Field(ge=0, le=1000, description="`dkd`: weight of the classes other than the target")
-    dist_beta: float = Field(ge=0, le=1000, description="`dist`: weight of the relation between classes of an image")
-    dist_gamma: float = Field(ge=0, le=1000, description="`dist`: weight of the relation between images of a class")
     folds: int = Field(
         ge=0, le=100, description="cross-validation of the student against the teacher's labels; 0 for none"
     )
@@ -193,6 +198,31 @@ class Distill(Section):
         if folds == 1:
             raise ValueError("accepted: 0 for no cross-validation, or 2 and more")
         return folds
+
+    def own(self) -> dict[str, Any]:
+        """Return the parameters of the method in use, by name."""
+        return getattr(self, self.method).model_dump()
+
+
+def _method_section(name: str) -> type[Section]:
+    """Return the section of a method's own parameters, from its file."""
+    fields = {}
+    for parameter in catalogue.method_parameters(name):
+        bound = {"ge": 0} if parameter.type in (int, float) else {}
+        fields[parameter.name] = (parameter.type, Field(parameter.default, description=parameter.description, **bound))
+    return create_model(name, __base__=Section, **fields)
+
+
+def _distill() -> type[SharedDistill]:
+    sections = {}
+    for path in catalogue.files("methods"):
+        name = Path(path).stem
+        try:
+            section = _method_section(name)
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        sections[name] = (section, Field(default_factory=section, description=f"parameters of method `{name}`"))
+    return create_model("Distill", __base__=SharedDistill, **sections)
 
 
 class TrainScratch(Section):
@@ -227,18 +257,36 @@ class Params(Section):
     prepare: Prepare
     student: Student
     train_teacher: TrainTeacher
-    distill: Distill
+    distill: SharedDistill
     train_scratch: TrainScratch
     evaluate: Evaluate
     export: Export
 
     def flat(self) -> dict[str, Any]:
-        """`{"distill.temperature": 4.0, ...}`, the form in which tracking and DVC name parameters."""
-        return {f"{name}.{key}": value for name, section in self.model_dump().items() for key, value in section.items()}
+        """Return `{"distill.temperature": 4.0, ...}`, as DVC names parameters, without methods that are not in use."""
+        methods = {Path(path).stem for path in catalogue.files("methods")} - {self.distill.method}
+        return dict(_leaves(self.model_dump(exclude={"distill": methods})))
+
+
+def schema() -> type[Params]:
+    """Return the schema with the methods that there are now.
+
+    Raises:
+        InputError: when a method's file is not one.
+    """
+    return create_model("Params", __base__=Params, distill=(_distill(), ...))
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def load_params(path: str | Path = "params.yaml") -> Params:
-    """Read and check all parameters, those of other stages too: no long run may end at a later stage's typing error.
+    """Return all parameters, checked, those of other stages too: no long run may end at a later stage's typing error.
 
     Args:
         path: the YAML file.
@@ -258,30 +306,43 @@ def load_params(path: str | Path = "params.yaml") -> Params:
         raise InputError(f"{path}: not valid YAML ({_one_line(error)})") from None
     if not isinstance(tree, dict):
         raise InputError(f"{path}: found {_shown(tree)}, accepted: the sections {', '.join(Params.model_fields)}")
+    for old, new in RENAMED.items():
+        section, key = old.split(".")
+        if isinstance(tree.get(section), dict) and key in tree[section]:
+            raise InputError(f"{path}: {old}: is called {new} now{_hint(old, tree[section][key])}")
+    params = schema()
     try:
-        return Params.model_validate(tree)
+        return params.model_validate(tree)
     except ValidationError as error:
-        raise InputError(_first_mistake(path, error)) from None
+        raise InputError(_first_mistake(params, path, error)) from None
 
 
-def _first_mistake(path: Path, error: ValidationError) -> str:
-    """One line of pydantic's report. A list's `type` mistakes are told by key, not by union branch."""
-    mistakes = error.errors(include_url=False)
-    first = mistakes[0]
-    where = ".".join(str(part) for part in first["loc"][:2])
+def _hint(old: str, value: Any) -> str:
+    """Return what the new value of a renamed parameter is, where it is another."""
+    return f": architectures/{value}.py" if old.endswith(".architecture") else ""
+
+
+def _first_mistake(params: type[Params], path: Path, error: ValidationError) -> str:
+    """Return the first mistake of pydantic's report in one line; the branches of a union are told by their key."""
+    first = error.errors(include_url=False)[0]
+    section, inner, field, names = params, params, None, []
+    for part in first["loc"]:
+        if inner is None:
+            break
+        section, field = inner, inner.model_fields.get(str(part))
+        names.append(str(part))
+        annotation = field and field.annotation
+        inner = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
     found, message = first["input"], first["msg"].removeprefix("Value error, ")
-    section = Params.model_fields.get(str(first["loc"][0]))
     if first["type"] == "extra_forbidden":
-        known = Params.model_fields if len(first["loc"]) == 1 else section.annotation.model_fields
-        message = f"unknown key {first['loc'][-1]!r}; accepted: {', '.join(known)}"
+        message = f"unknown key {names[-1]!r}; accepted: {', '.join(section.model_fields)}"
     elif first["type"] == "missing":
         message = "missing"
     else:
-        if section is not None and len(first["loc"]) > 2:  # a union: the same key once for each type that it may have
-            field = section.annotation.model_fields[str(first["loc"][1])]
+        if len(names) < len(first["loc"]):
             message = f"accepted: {field.description}"
         message = f"found {_shown(found)}; {message[0].lower()}{message[1:]}"
-    return f"{path}: {where}: {_one_line(message)}"
+    return f"{path}: {'.'.join(names)}: {_one_line(message)}"
 
 
 def _shown(value: Any) -> str:
@@ -291,3 +352,63 @@ def _shown(value: Any) -> str:
 
 def _one_line(text: object) -> str:
     return " ".join(str(text).split())
+
+
+def markdown() -> str:
+    """Return `docs/parameters.md`: every parameter, its default, its meaning and what is accepted."""
+    defaults = dict(_leaves(load_params(catalogue.ROOT / "presets/mnist.yaml").model_dump()))
+    lines = [
+        "# Parameters",
+        "",
+        "All stand in `params.yaml`. They are checked before any work starts; a mistake is reported in one line.",
+        "This page is made by `python -m pipeline.params --markdown > docs/parameters.md`.",
+        "",
+        "| parameter | default | meaning | accepted |",
+        "|---|---|---|---|",
+    ]
+    for name, field in _fields(schema()):
+        default = str(defaults[name]).lower() if isinstance(defaults[name], bool) else defaults[name]
+        lines.append(f"| `{name}` | `{default}` | {field.description} | {_accepted(name, field)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _fields(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field
+
+
+ACCEPTED = {  # of parameters whose check is a function
+    "prepare.dataset": "a file of `datasets/`, a `.py` file that defines `load`, or a folder of images",
+    "student.model": "a file of `architectures/`, or a `.py` file that defines `features`",
+    "train_teacher.model": "a file of `architectures/`, a `.py` file that defines `features`, or a `.keras` file",
+    "distill.method": "the name of a file in `methods/`",
+    "student.omit_classes": "list of names; two classes must be left",
+    "student.seeds": "1 to 100 different whole numbers, or their count",
+    "student.devices": "a divisor of the batch size, from 1 to 64",
+    "train_teacher.devices": "a divisor of the batch size, from 1 to 64",
+    "distill.folds": "0, or 2 to 100",
+}
+
+
+def _accepted(name: str, field: Any) -> str:
+    if name in ACCEPTED:
+        return ACCEPTED[name]
+    if get_origin(field.annotation) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(field.annotation))
+    if field.annotation is bool:
+        return "`true`, `false`"
+    bounds = {
+        key: getattr(bound, key) for bound in field.metadata for key in ("ge", "gt", "le", "lt") if hasattr(bound, key)
+    }
+    words = {"ge": "from", "gt": "above", "le": "to", "lt": "below"}
+    numbers = "whole number" if field.annotation is int else "number"
+    return f"{numbers}, " + " ".join(f"{words[key]} {bounds[key]:,}" for key in words if key in bounds)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--markdown"]:
+        sys.exit("usage: python -m pipeline.params --markdown")
+    print(markdown(), end="")

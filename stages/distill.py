@@ -1,57 +1,66 @@
-"""distill: students that learn from labels and from the teacher's logits, one a seed."""
+"""distill: students that learn from the labels and from the teacher's outputs, one per seed."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from pipeline.command import run_stage
-from pipeline.params import Params
-from pipeline.tracking.journal import Journal
+from distillery.data.files import write_json
+from distillery.data.prepared import load_info
+from distillery.data.tables import write_table
+from distillery.distillation.cross_validation import CrossValidation, fold_metrics
+from distillery.distillation.distiller import Distiller
+from distillery.distillation.methods import load_method
+from distillery.distillation.transfer_set import load_transfer_set
+from distillery.learning.augmentation import Policy
+from distillery.learning.models import ModelSpec
+from distillery.students.choice import save_choice
+from distillery.students.results import EpochMeans, students_result
+from distillery.students.train import SeedTrainer, train_students
+from distillery.students.training_set import load_training_set
 
-FOLDER = Path("models/distilled")
+PREPARED, TRANSFER, STUDENTS = Path("data/prepared"), Path("data/transfer"), Path("models/distilled")
+METRICS, CURVES = Path("metrics/distill.json"), Path("plots/distill/curves.csv")
 
 
-def distill(params: Params, run: Journal, resume_folder: Path | None = None) -> None:
-    """Write one distilled student a seed."""
-    from distillery.data.prepared import load_description
-    from distillery.distillation.distiller import Distiller, method
-    from distillery.distillation.transfer_set import load_transfer
-    from distillery.students.train import train_students
-    from distillery.students.training_set import load_training_set
-    from pipeline.tracking.students import StudentsRecord
+def main(params, run, resume_folder: Path | None = None) -> None:
+    """Write one distilled student per seed, their metrics and curves."""
+    student, settings = params.student, params.distill
+    info = load_info(PREPARED)
+    policy = Policy(student.max_shift, student.horizontal_flip)
+    data = load_training_set(PREPARED, policy, student.views, student.omit_classes)
+    outputs, teacher_digest = load_transfer_set(TRANSFER, data.digest, data.examples.views)
+    data = replace(data, examples=replace(data.examples, teacher=outputs))
+    run.dataset(info, context="training")
 
-    about, data = load_description(), load_training_set(params.student)
-    classes, settings = len(about["classes"]), params.distill
-    teacher_logits, teacher_digest = load_transfer(classes, data.train.digest, data.offsets)
-    run.dataset(about, context="training")
+    soft_loss = load_method(settings.method, **settings.own())
 
-    def distiller(student) -> Distiller:
-        return Distiller(
-            student,
-            settings.temperature,
-            settings.alpha,
-            soft_loss=method(settings),
-            t_squared=settings.t_squared,
-        )
+    def distil(model) -> Distiller:
+        return Distiller(model, settings.temperature, settings.alpha, soft_loss=soft_loss, t_squared=settings.t_squared)
 
-    record = StudentsRecord(run, "distill", data.validation.labels, about, params.student)
-    students = train_students(
-        FOLDER,
-        params.student,
-        classes,
-        data,
-        record.on_epoch,
-        resume_folder=resume_folder,
-        distiller=distiller,
-        teacher_logits=teacher_logits,
-    )
+    spec = ModelSpec(student.model, info.image_shape, len(info.classes), student.dropout)
+    trainer = SeedTrainer(spec, student, student.seeds[0], len(data.examples.indices), distil)
+    means = EpochMeans(data.validation.labels, len(info.classes), len(student.seeds))
+
+    def on_epoch_end(seed: int, epoch) -> None:
+        seeds_own = {f"seed_{seed}/{name}": value for name, value in epoch.metrics.items()}
+        run.metrics(seeds_own, step=epoch.number, time=epoch.ended)
+        if mean := means.add(epoch):
+            run.epoch(mean.number, mean.ended, mean.metrics, mean.confusion, info.classes)
+
+    students = train_students(trainer, student.seeds, data, STUDENTS, on_epoch_end, resume_folder)
+    result = students_result(students, data.validation.labels, len(info.classes))
+    metrics = result.metrics
     if settings.folds:
-        from distillery.distillation.cross_validation import cross_validate
+        folds = []
+        validation = CrossValidation(settings.folds, student.seeds[0], spec, student, distil)
+        for fold in validation.scores(data, resume_folder):
+            folds.append(fold)
+            scores = {"fold/agreement_with_teacher": fold.agreement, "fold/accuracy": fold.accuracy}
+            run.metrics(scores, step=len(folds), time=fold.ended)
+        metrics = metrics | {"cross_validation": fold_metrics(folds)}
 
-        for fold in cross_validate(
-            settings.folds, params.student, classes, data, teacher_logits, distiller, resume_folder
-        ):
-            record.on_fold(*fold)
-    record.finish(students, FOLDER, teacher_digest)
-
-
-if __name__ == "__main__":
-    run_stage("distill", distill, sections=["prepare", "student", "train_teacher", "distill"], resumes=True)
+    chosen = save_choice(STUDENTS, result.accuracies, student.omit_classes, teacher_digest)
+    write_json(METRICS, metrics)
+    write_table(CURVES, means.curves)
+    numbers = {"best": metrics, "parameters": students[0].parameters, "chosen_seed": chosen}
+    run.metrics(numbers, time=students[-1].result.epochs[-1].ended)
+    run.training_result("student", result.confusion, info, curves=CURVES, model=STUDENTS / f"seed_{chosen}.keras")

@@ -1,110 +1,86 @@
 """export: the chosen distilled student in the formats in which it is shipped, each checked in its own runtime."""
 
-import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
-from distillery.data.errors import InputError
-from pipeline.command import run_stage
-from pipeline.params import Params
-from pipeline.tracking.journal import Journal
+import numpy as np
 
+from distillery.data.errors import InputError
+from distillery.data.files import write_json
+from distillery.data.prepared import Split, load_info, load_split
+from distillery.export.check import format_metrics, points_lost
+from distillery.export.formats import FORMATS
+from distillery.export.student import ExportedStudent, predict_in_batches
+from distillery.students.choice import load_students
+from distillery.timing import latency_and_throughput
+
+PREPARED = Path("data/prepared")
 DISTILLED = Path("models/distilled")
 EXPORTED = Path("models/exported")
-FILES = {
-    "keras": "student.keras",
-    "litert": "student.tflite",
-    "litert_int8": "student_int8.tflite",
-    "onnx": "student.onnx",
-}
+METRICS = Path("metrics")
 
 
-def export(params: Params, run: Journal) -> None:
-    """Write the student in each format, and how each does on the test set."""
-    import numpy as np
-
-    import distillery.learning  # noqa: F401, first, since it imports Keras without TensorFlow's announcements
-    from distillery.data.files import write_json
-    from distillery.data.prepared import load_description, load_split
-    from distillery.export import formats, runtimes
-    from distillery.export.check import format_metrics, points_lost
-    from distillery.learning.prediction import predict_logits
-    from distillery.students.train import load_students
-    from distillery.timing import latency_and_throughput
-
+def main(params, run) -> None:
+    """Write the student in each format, and the metrics of each format on the test set."""
     settings = params.export
-    about, train, validation, test = load_description(), *map(load_split, ("train", "validation", "test"))
-    run.dataset(about, context="export")
+    info = load_info(PREPARED)
+    train, validation, test = (load_split(PREPARED, part) for part in ("train", "validation", "test"))
+    run.dataset(info, context="export")
     students = load_students(DISTILLED)
-    student = students.models[students.chosen_seed]
+    seed = students.chosen_seed
+    calibration_images = sample(train, settings.calibration_images, params.prepare.seed)
+    student = ExportedStudent(students.paths[seed], students.models[seed], calibration_images)
 
-    paths = {name: EXPORTED / file for name, file in FILES.items()}
-    EXPORTED.mkdir(parents=True, exist_ok=True)
-    print(f"the student of seed {students.chosen_seed} as {', '.join(FILES.values())}", flush=True)
-    shutil.copyfile(DISTILLED / f"seed_{students.chosen_seed}.keras", paths["keras"])
-    formats.write_litert(student, paths["litert"])
-    formats.write_litert_int8(student, paths["litert_int8"], _calibration_images(train, settings, params.prepare.seed))
-    formats.write_onnx(student, paths["onnx"])
-    (EXPORTED / "classes.txt").write_text("\n".join(about["classes"]) + "\n", encoding="utf-8")
+    paths = {name: EXPORTED / format.FILE for name, format in FORMATS.items()}
+    print(f"the student of seed {seed} as {', '.join(path.name for path in paths.values())}", flush=True)
+    for name, format in FORMATS.items():
+        format.write(student, paths[name])
+    classes = EXPORTED / "classes.txt"
+    classes.write_text("\n".join(info.classes) + "\n", encoding="utf-8")
+    predict = {name: format.load(paths[name]) for name, format in FORMATS.items()}
 
-    predict = {
-        "keras": student.predict_on_batch,
-        "litert": runtimes.litert(paths["litert"]),
-        "litert_int8": runtimes.litert(paths["litert_int8"]),
-        "onnx": runtimes.onnx(paths["onnx"]),
-    }
-    # Whether the int8 student is good enough is decided on validation, as everything is that is decided.
+    # Whether the int8 student is good enough is decided on validation images, as every choice is.
     lost = points_lost(
         np.asarray(validation.labels),
-        predict_logits(student, validation.images),
-        runtimes.in_batches(predict["litert_int8"], validation.images),
+        *(predict_in_batches(predict[name], validation.images) for name in ("keras", "litert_int8")),
     )
     if lost > settings.int8_max_loss:
         raise InputError(
-            f"models/exported/student_int8.tflite: on validation images it has {lost:.2f} points fewer right than the"
-            f" Keras student, accepted: {settings.int8_max_loss:g} (export.int8_max_loss); more"
-            f" export.calibration_images than {settings.calibration_images} may help"
+            f"{paths['litert_int8']}: on validation images its accuracy is {lost:.2f} points below the Keras student's,"
+            f" accepted: {settings.int8_max_loss:g} (export.int8_max_loss); more export.calibration_images than"
+            f" {settings.calibration_images} may help"
         )
 
     print(f"each format over {len(test.labels):,} test images, in its own runtime", flush=True)
-    logits = {
-        name: predict_logits(student, test.images) if name == "keras" else runtimes.in_batches(one, test.images)
-        for name, one in predict.items()
-    }
-    metrics = format_metrics(
-        np.asarray(test.labels), logits, {name: path.stat().st_size for name, path in paths.items()}
-    )
-    metrics["keras"]["parameters"] = student.count_params()
+    logits = {name: predict_in_batches(predict[name], test.images) for name in FORMATS}
+    sizes = {name: path.stat().st_size for name, path in paths.items()}
+    metrics = format_metrics(np.asarray(test.labels), logits, sizes)
+    metrics["keras"]["parameters"] = student.model.count_params()
     metrics["litert_int8"]["val_points_lost"] = lost
-    write_json("metrics/export.json", metrics)
-    timing = latency_and_throughput(
-        predict, np.asarray(test.images[: params.evaluate.timing_batch]), params.evaluate.timing_rounds
-    )
-    write_json("metrics/export_timing.json", timing)
+    images = np.asarray(test.images[: params.evaluate.timing_batch])
+    timing = latency_and_throughput(predict, images, params.evaluate.timing_rounds)
+    write_json(METRICS / "export.json", metrics)
+    write_json(METRICS / "export_timing.json", timing)
     run.metrics(metrics)
     run.metrics(timing)
-    for path in (*paths.values(), EXPORTED / "classes.txt"):
+    for path in (*paths.values(), classes):
         run.artifact(path, "exported")
-    _print_table(metrics, timing)
+    print_table(metrics, timing)
 
 
-def _calibration_images(train, settings, seed: int):
-    """Some training images, drawn at random: the first ones of a data set may be all of one kind."""
-    import numpy as np
-
-    count = min(settings.calibration_images, len(train.labels))
-    return train.images[np.sort(np.random.default_rng(seed).choice(len(train.labels), count, replace=False))]
+def sample(split: Split, count: int, seed: int) -> np.ndarray:
+    """Return some images, drawn at random: the first images of a data set may all show one class."""
+    images = len(split.labels)
+    return split.images[np.sort(np.random.default_rng(seed).choice(images, min(count, images), replace=False))]
 
 
-def _print_table(metrics: dict, timing: dict) -> None:
-    print(f"{'':>12}{'kB':>10}{'right':>10}{'as Keras':>10}{'ms an image':>13}{'images/s':>12}")
-    for name, one in metrics.items():
+def print_table(metrics: Mapping, timing: Mapping) -> None:
+    """Print one line per format."""
+    print(f"{'':>12}{'kB':>10}{'accuracy':>10}{'as Keras':>10}{'ms per image':>14}{'images/s':>12}")
+    for name, values in metrics.items():
         print(
-            f"{name:>12}{one['bytes'] / 1000:>10,.1f}{100 * one['accuracy']:>8.2f} %"
-            f"{100 * one['agreement_with_keras']:>8.2f} %{timing[name]['latency_ms']['median']:>13.3f}"
+            f"{name:>12}{values['bytes'] / 1000:>10,.1f}{100 * values['accuracy']:>8.2f} %"
+            f"{100 * values['agreement_with_keras']:>8.2f} %{timing[name]['latency_ms']['median']:>14.3f}"
             f"{timing[name]['images_per_second']['median']:>12,.0f}",
             flush=True,
         )
-
-
-if __name__ == "__main__":
-    run_stage("export", export, sections=["prepare", "student", "train_teacher", "distill", "evaluate", "export"])

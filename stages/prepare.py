@@ -1,58 +1,47 @@
 """prepare: the raw data set in; train, validation and test arrays out."""
 
+from dataclasses import asdict
+from pathlib import Path
+
 import numpy as np
 
-from pipeline.command import run_stage
-from pipeline.params import Params
-from pipeline.tracking.journal import Journal
+from distillery.data.prepared import save_prepared
+from distillery.datasets.load import dataset_name, load_dataset
+from distillery.datasets.splits import stratified_split
 
 SAMPLE_IMAGES = 40
 
 
-def prepare(params: Params, run: Journal) -> None:
-    """Write the prepared data."""
-    from distillery.data.prepared import save_prepared
-    from distillery.datasets import datasets
-    from distillery.datasets.splits import stratified_split
-
+def main(params, run) -> None:
+    """Write `data/prepared/`."""
     settings = params.prepare
-    own = (settings.folder, settings.image_size, settings.test_fraction) if settings.dataset == "folder" else ()
-    dataset = getattr(datasets, settings.dataset)(*own)
-    print(f"{settings.dataset}: from {dataset.obtained}", flush=True)
-    train, validation = stratified_split(dataset.train_labels, settings.validation_fraction, settings.seed)
-    images, labels = dataset.train_images, dataset.train_labels
-    about = save_prepared(
-        settings.dataset,
-        dataset.classes,
-        dataset.source,
-        {
-            "train": (images[train], labels[train]),
-            "validation": (images[validation], labels[validation]),
-            "test": (dataset.test_images, dataset.test_labels),
-        },
-    )
+    name = dataset_name(settings.dataset)
+    dataset = load_dataset(settings.dataset, settings.image_size, settings.test_fraction)
+    print(f"{name}: from {dataset.retrieved_from}", flush=True)
 
-    run.dataset(about, context="preparation")
-    run.tags({"distillery.obtained_from": dataset.obtained})
-    run.metrics({f"images/{part}": size for part, size in about["sizes"].items()} | {"classes": len(about["classes"])})
-    run.table("dataset.json", about)
-    run.figure(
-        "class_balance",
-        "class_balance",
-        counts={part: list(counts.values()) for part, counts in about["class_counts"].items()},
-        classes=about["classes"],
-    )
-    sample = np.sort(np.random.default_rng(settings.seed).choice(len(train), min(SAMPLE_IMAGES, len(train)), False))
+    images, labels = dataset.train_images, dataset.train_labels
+    train, validation = stratified_split(labels, settings.validation_fraction, settings.seed)
+    splits = {
+        "train": (images[train], labels[train]),
+        "validation": (images[validation], labels[validation]),
+        "test": (dataset.test_images, dataset.test_labels),
+    }
+    info = save_prepared(Path("data/prepared"), name, dataset.classes, dataset.source, splits)
+    print(", ".join(f"{part} {size:,}" for part, size in info.sizes.items()) + " images", flush=True)
+
+    run.dataset(info, context="preparation")
+    run.tags({"distillery.retrieved_from": dataset.retrieved_from})
+    run.metrics({f"images/{part}": size for part, size in info.sizes.items()} | {"classes": len(info.classes)})
+    run.table("dataset.json", asdict(info))
+    counts = {part: list(images_of.values()) for part, images_of in info.class_counts.items()}
+    run.figure("class_balance", "class_balance", counts=counts, classes=info.classes)
+    random = np.random.default_rng(settings.seed)
+    sample = train[np.sort(random.choice(len(train), min(SAMPLE_IMAGES, len(train)), replace=False))]
     run.figure(
         "sample_sheet",
         "samples",
-        images=images[train][sample],
-        labels=labels[train][sample],
-        classes=about["classes"],
-        title=f"{settings.dataset}: images to train on",
+        images=images[sample],
+        labels=labels[sample],
+        classes=info.classes,
+        title=f"{name}: training images",
     )
-    print(", ".join(f"{part} {size:,}" for part, size in about["sizes"].items()) + " images", flush=True)
-
-
-if __name__ == "__main__":
-    run_stage("prepare", prepare, sections=["prepare"])

@@ -1,95 +1,102 @@
-"""train_teacher: the large model, trained on labels, or taken from a file of the user's."""
+"""train_teacher: the large model, trained on the labels, or taken from a file of the user's."""
 
 from pathlib import Path
 
 from distillery.data.errors import InputError
-from pipeline.command import run_stage
-from pipeline.params import TRAINED, Params
-from pipeline.tracking.journal import Journal
+from distillery.data.files import write_json
+from distillery.data.prepared import DatasetInfo, Split, load_info, load_split
+from distillery.data.tables import write_table
+from distillery.learning.augmentation import Policy
+from distillery.learning.batches import Batches, Examples
+from distillery.learning.checkpoint import Checkpoint
+from distillery.learning.devices import check_devices
+from distillery.learning.metrics import confusion_matrix, negative_log_likelihood
+from distillery.learning.models import ModelSpec, build_model, float32_copy
+from distillery.learning.prediction import predict_logits
+from distillery.learning.saving import load_model, save_model
+from distillery.learning.teacher import as_teacher
+from distillery.learning.training import compile_model, evaluate_pretrained, fit
 
+PREPARED = Path("data/prepared")
 MODEL = Path("models/teacher.keras")
+METRICS, CURVES = Path("metrics/train_teacher.json"), Path("plots/train_teacher/curves.csv")
 
 
-def train_teacher(params: Params, run: Journal, resume_folder: Path | None = None) -> None:
-    """Write the teacher."""
-    from distillery.data.prepared import load_description, load_split
-    from distillery.learning.batches import Batches
-    from distillery.learning.checkpoint import ResumePoint
-    from distillery.learning.models import as_teacher, build_model, check_devices, load_model, save_model, served_copy
-    from distillery.learning.prediction import predict_logits
-    from distillery.learning.training import assess, compile_model, fit
-    from pipeline.tracking.teacher import TeacherRecord
-
-    about, train, validation = load_description(), load_split("train"), load_split("validation")
-    check_students(params, about)
-    run.dataset(about, context="training")
+def main(params, run, resume_folder: Path | None = None) -> None:
+    """Write the teacher, its metrics and its curves."""
     settings = params.train_teacher
-    check_devices("train_teacher.devices", settings.devices)
-    record = TeacherRecord(run, validation.labels, about)
+    info, train, validation = load_info(PREPARED), load_split(PREPARED, "train"), load_split(PREPARED, "validation")
+    check_students(params, info)
+    run.dataset(info, context="training")
 
-    if settings.model == TRAINED:
-        build = {
-            "architecture": settings.architecture,
-            "image_shape": train.images.shape[1:],
-            "classes": len(about["classes"]),
-            "dropout": settings.dropout,
-            "seed": settings.seed,
-            "softmax_temperature": settings.softmax_temperature,
-        }
-        model = build_model(**build, max_norm=settings.max_norm, precision=settings.precision, devices=settings.devices)
-        batches = Batches(
-            train.images,
-            train.labels,
-            settings.batch_size,
-            settings.seed,
-            jitter=settings.jitter,
-            flip=settings.flip,
-            devices=settings.devices,
-        )
-        compile_model(model, settings, len(batches), label_smoothing=0.0)
-        fitted = fit(
-            model,
-            batches,
-            validation.images,
-            validation.labels,
-            settings.epochs,
-            record.on_epoch,
-            resume_folder and ResumePoint(resume_folder, "teacher"),
-        )
-        teacher = served_copy(model, **build)
+    def on_epoch_end(epoch) -> None:
+        confusion = confusion_matrix(validation.labels, epoch.predictions, len(info.classes))
+        run.epoch(epoch.number, epoch.ended, epoch.metrics, confusion, info.classes)
+
+    if settings.model.endswith(".py"):
+        checkpoint = resume_folder and Checkpoint(resume_folder, "teacher")
+        teacher, result = train_on_labels(settings, info, train, validation, on_epoch_end, checkpoint)
         logits = predict_logits(teacher, validation.images)
     else:
         print(f"the teacher is {settings.model}; it is not trained", flush=True)
-        teacher = as_teacher(load_model(settings.model), validation.images[:100], len(about["classes"]), settings.model)
-        fitted, logits = assess(teacher, train, validation)
-        accuracy = fitted.epochs[0].metrics["val_accuracy"]
-        if accuracy < 2 / len(about["classes"]):
-            print(
-                f"warning: {settings.model} has {100 * accuracy:.1f} % of the validation images right, hardly more than"
-                " chance; it must take pixels from 0 to 255, and give the classes in this order: "
-                f"{', '.join(about['classes'])}",
-                flush=True,
-            )
+        teacher = as_teacher(load_model(settings.model), validation.images[:100], len(info.classes), settings.model)
+        result, logits = evaluate_pretrained(teacher, train, validation)
+        warn_of_chance(settings.model, result.epochs[0].metrics["val_accuracy"], info)
+
+    metrics = {
+        "val_accuracy": float((logits.argmax(axis=1) == validation.labels).mean()),
+        "val_loss": negative_log_likelihood(validation.labels, logits),
+        "best_epoch": result.best_epoch,
+    }
     save_model(teacher, MODEL)
-    record.finish(fitted, logits, teacher.count_params(), MODEL)
+    write_json(METRICS, metrics)
+    write_table(CURVES, result.curves)
+    run.metrics({"best": metrics, "parameters": teacher.count_params()}, time=result.epochs[-1].ended)
+    confusion = confusion_matrix(validation.labels, logits.argmax(axis=1), len(info.classes))
+    run.training_result("teacher", confusion, info, curves=CURVES, model=MODEL)
 
 
-def check_students(params: Params, about: dict) -> None:
-    """What would stop the students is told before the teacher is trained, which may take hours."""
-    from distillery.learning.models import build_model, check_devices
-    from distillery.students.training_set import omitted_labels
+def train_on_labels(settings, info: DatasetInfo, train: Split, validation: Split, on_epoch_end, checkpoint):
+    """Return the trained teacher in float32, and how its training went."""
+    spec = ModelSpec(
+        settings.model,
+        info.image_shape,
+        len(info.classes),
+        settings.dropout,
+        softmax_temperature=settings.softmax_temperature,
+        max_norm=settings.max_norm,
+    )
+    check_devices("train_teacher.devices", settings.devices)
+    model = build_model(spec, settings.seed, settings.precision, settings.devices)
+    augmentation = Policy(settings.max_shift, settings.horizontal_flip)
+    examples = Examples(train.images, train.labels)
+    batches = Batches(examples, settings.batch_size, settings.seed, augmentation, settings.devices)
+    compile_model(model, settings, len(batches), label_smoothing=0.0)
+    result = fit(model, batches, validation, settings.epochs, on_epoch_end, checkpoint)
+    return float32_copy(model, spec, settings.seed), result
 
-    check_devices("student.devices", params.student.devices)
-    omitted_labels(about["classes"], params.student.omit_classes)
-    counts = about["class_counts"]["train"]
-    images = sum(count for name, count in counts.items() if name not in params.student.omit_classes)
+
+def check_students(params, info: DatasetInfo) -> None:
+    """Check what would stop the students before the teacher is trained, which may take hours."""
+    student = params.student
+    check_devices("student.devices", student.devices)
+    info.labels_of(student.omit_classes)
+    counts = info.class_counts["train"]
+    images = sum(count for name, count in counts.items() if name not in student.omit_classes)
     if params.distill.folds > images:
         raise InputError(
             f"params.yaml: distill.folds: found {params.distill.folds}; accepted: up to the number of images that"
             f" students learn from, {images}"
         )
-    build_model(params.student.architecture, tuple(about["image_shape"]), len(about["classes"]), dropout=0.0, seed=0)
+    build_model(ModelSpec(student.model, info.image_shape, len(info.classes)), seed=0)
 
 
-if __name__ == "__main__":
-    run_stage("train_teacher", train_teacher, sections=["prepare", "train_teacher"], resumes=True)
+def warn_of_chance(path: str, accuracy: float, info: DatasetInfo) -> None:
+    """Warn of a teacher whose classes or pixels are probably others."""
+    if accuracy < 2 / len(info.classes):
+        print(
+            f"warning: {path} has an accuracy of {100 * accuracy:.1f} % on the validation images, hardly more than"
+            " chance; it must take pixels from 0 to 255, and give the classes in this order: "
+            f"{', '.join(info.classes)}",
+            flush=True,
+        )

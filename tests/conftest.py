@@ -10,21 +10,67 @@ import time
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import pytest
 from filelock import FileLock
 from ruamel.yaml import YAML
+from sklearn.datasets import load_digits
 
 ROOT = Path(__file__).resolve().parent.parent
 MADE = ("metrics/", "plots/", "MODEL_CARD.md", "dvc.lock")  # by the pipeline, and in Git
 # A plain machine has no browser to drive: these tests are asked for.
 collect_ignore = [] if os.environ.get("BROWSER") else ["test_app_in_browser.py"]
 SMALL = {  # digits, and as little training as shows a result
-    "prepare": {"dataset": "digits"},
+    "prepare": {"dataset": "datasets/digits.py"},
     "student": {"epochs": 3, "batch_size": 32, "learning_rate": 0.003, "precision": "float32", "seeds": [0, 1]},
-    "train_teacher": {"epochs": 4, "batch_size": 32, "precision": "float32", "jitter": 0},
+    "train_teacher": {"epochs": 4, "batch_size": 32, "precision": "float32", "max_shift": 0},
     "evaluate": {"timing_rounds": 5, "timing_batch": 100},
     "export": {"calibration_images": 100, "int8_max_loss": 5.0},  # there are 144 validation images
 }
+
+
+SHAPE = (8, 8, 1)
+
+
+def spec(model: str | Path, image_shape: tuple[int, ...] = SHAPE, **changes):
+    """Return the spec of a model of the catalogue, or of a file, for digits."""
+    from distillery import ModelSpec  # imports Keras, which tests of the pipeline do without
+
+    path = model if isinstance(model, Path) else ROOT / f"architectures/{model}.py"
+    return ModelSpec(path, image_shape, 10, **changes)
+
+
+def model(name: str, seed: int = 0, **changes):
+    """Return a model of the catalogue, freshly built, for digits."""
+    from distillery import build_model
+
+    return build_model(spec(name, **changes), seed)
+
+
+@pytest.fixture(scope="session")
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """Return scikit-learn's digits: uint8 images (1797, 8, 8, 1) and int32 labels."""
+    bunch = load_digits()
+    return (bunch.images * 15).astype(np.uint8)[..., np.newaxis], bunch.target.astype(np.int32)
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path) -> Path:
+    """Every connection is refused at once, by a closed port as proxy; the cache, in this folder, is empty."""
+    for name in (
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "npm_config_proxy",
+        "npm_config_https_proxy",
+    ):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9")
+    monkeypatch.setenv("npm_config_cache", str(tmp_path / "npm"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("DISTILLERY_DATA", raising=False)
+    return tmp_path
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -53,7 +99,7 @@ def free_port() -> int:
 def started(folder: Path, stage: str) -> subprocess.Popen:
     """A stage that runs, and what it prints, line by line."""
     return subprocess.Popen(
-        [sys.executable, "-m", f"stages.{stage}"],
+        [sys.executable, "-m", "pipeline", stage],
         cwd=folder,
         env=environment(DVC_ROOT=str(folder), PYTHONUNBUFFERED="1"),
         stdout=subprocess.PIPE,
@@ -69,7 +115,11 @@ def change_params(folder: Path, changes: dict[str, dict]) -> None:
     path = folder / "params.yaml"
     params = yaml.load(path)
     for section, values in changes.items():
-        params[section].update(values)
+        for key, value in values.items():
+            if isinstance(value, dict):
+                params[section][key].update(value)
+            else:
+                params[section][key] = value
     yaml.dump(params, path)
 
 
@@ -101,12 +151,24 @@ def commit(folder: Path, message: str) -> None:
     subprocess.run(["git", "commit", "--quiet", "--message", message], cwd=folder, check=True)
 
 
-def wait_for_delivery(folder: Path) -> None:
-    """A stage that was stopped, fails or dies does not wait long for it."""
+def wait_for_sync(folder: Path) -> None:
+    """Wait until all runs are in MLflow: no stage waits for that."""
     deadline = time.monotonic() + 90
-    while list((folder / ".distillery/outbox").iterdir()):
+    while list(folder.glob(".distillery/pending/*/log.jsonl")):
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+def processes(folder: Path, words: bytes) -> list[int]:
+    """Return the numbers of the processes that work in a folder and have these words in their command."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").readlink() == folder and words in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+        except OSError:  # it ended meanwhile, or is another user's
+            continue
+    return found
 
 
 STAGES = ["prepare", "train_teacher", "transfer", "distill", "train_scratch", "evaluate", "export", "register"]
@@ -141,19 +203,21 @@ def pipeline(tmp_path_factory, worker_id) -> Path:
             clone(folder)
             change_params(folder, SMALL)
             run(folder, "dvc", "repro")
+            wait_for_sync(folder)
             commit(folder, "run")
             (folder / ".git/done").touch()
-    return Path(
-        shutil.copytree(folder, own / "a copy of it", symlinks=True, ignore=shutil.ignore_patterns("delivery-*.lock"))
-    )
+    return Path(shutil.copytree(folder, own / "a copy of it", symlinks=True))
 
 
 def store(folder: Path) -> mlflow.MlflowClient:
+    """Return MLflow's client, once all runs are in MLflow."""
+    wait_for_sync(folder)
     return mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
 
 
 def tracked(folder: Path, experiment: str) -> dict:
-    """The MLflow runs of one DVC experiment, by stage."""
+    """Return the MLflow runs of one DVC experiment, by stage, when all have arrived."""
+    wait_for_sync(folder)
     client = store(folder)
     found = client.search_runs([client.get_experiment_by_name("distillery").experiment_id], max_results=500)
     names = [run.info.run_name.split("/") for run in found]

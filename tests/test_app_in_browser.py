@@ -1,6 +1,6 @@
 """The demo in a real browser: a digit drawn with the mouse, files uploaded, the models measured.
 
-Collected with BROWSER=1 in the environment alone (`pip install -r requirements-browser.txt`, and a Chromium that is
+Collected with BROWSER=1 in the environment alone (`pip install -r requirements/browser.txt`, and a Chromium that is
 installed as `chromium`).
 """
 
@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import Page, expect, sync_playwright
 
 from app.charts import NAMES
-from app.handwriting import BRUSH, CANVAS, LAYOUTS, placed
+from app.handwriting import BRUSH, CANVAS, LAYOUTS, place_ink
 from app.results import find_models
 
 SECONDS = 120
@@ -30,7 +30,7 @@ STROKE = [(60, 60), (140, 56), (220, 60), (180, 130), (150, 190), (130, 245)]  #
 
 @pytest.fixture(scope="module")
 def address(pipeline) -> Iterator[str]:
-    """Where the demo runs, started as a user would start it."""
+    """Start the demo as a user would; yield its address."""
     port = free_port()
     with open(pipeline / ".distillery/demo.log", "w") as log:
         process = subprocess.Popen(
@@ -79,25 +79,25 @@ def page(browser) -> Iterator[Page]:
     page.close()
 
 
-def answers(page: Page) -> list[str]:
-    """What the three models say."""
+def predictions(page: Page) -> list[str]:
+    """Return what the three models predict on the page."""
     values = page.get_by_test_id("stMetricValue")
     expect(values).to_have_count(3)
     return [text.strip() for text in values.all_inner_texts()]
 
 
-def models_say(pipeline: Path, image: np.ndarray) -> list[str]:
-    """The truth about it: the models themselves, (height, width) uint8."""
+def expected_predictions(pipeline: Path, image: np.ndarray) -> list[str]:
+    """Return what the models themselves predict for an image, (height, width) uint8."""
     found = []
-    for kind in NAMES:
-        model = keras.models.load_model(pipeline / find_models()[0][kind].path)
+    for role in NAMES:
+        model = keras.models.load_model(pipeline / find_models()[0][role].path)
         found.append(str(model.predict(image[np.newaxis, ..., np.newaxis], verbose=0).argmax()))
     return found
 
 
-def test_a_digit_drawn_with_the_mouse_is_answered_and_the_temperature_softens_it(page, address, pipeline, monkeypatch):
+def test_digit_drawn_with_the_mouse_is_predicted_and_softened(page, address, pipeline, monkeypatch):
     monkeypatch.chdir(pipeline)
-    page.goto(f"{address}/tryout")
+    page.goto(f"{address}/try_page")
     expect(page.get_by_text("Nothing to look at yet")).to_be_visible()
     box = page.locator("canvas").last.bounding_box()
     page.mouse.move(box["x"] + STROKE[0][0], box["y"] + STROKE[0][1])
@@ -108,7 +108,7 @@ def test_a_digit_drawn_with_the_mouse_is_answered_and_the_temperature_softens_it
     expect(page.get_by_text("What the models see")).to_be_visible()
     sheet = Image.new("L", (CANVAS, CANVAS))  # the same stroke, drawn by another program
     ImageDraw.Draw(sheet).line(STROKE, fill=255, width=BRUSH, joint="curve")
-    assert answers(page) == models_say(pipeline, placed(np.asarray(sheet), 8, LAYOUTS["digits"]))
+    assert predictions(page) == expected_predictions(pipeline, place_ink(np.asarray(sheet), 8, LAYOUTS["digits"]))
 
     expect(page.get_by_text("At temperature 1 these are the probabilities")).to_be_visible()
     page.get_by_role("slider").press("End")
@@ -116,21 +116,21 @@ def test_a_digit_drawn_with_the_mouse_is_answered_and_the_temperature_softens_it
     expect(page.get_by_text(re.compile(r"% at temperature 20$"))).to_have_count(3)
 
 
-def test_an_uploaded_file_is_answered_or_refused(page, address, pipeline, tmp_path, monkeypatch):
+def test_uploaded_file_is_predicted_or_refused(page, address, pipeline, tmp_path, monkeypatch):
     monkeypatch.chdir(pipeline)
     image = np.load("data/prepared/test_images.npy")[3, ..., 0]
     Image.fromarray(image).save(tmp_path / "digit.png")
     (tmp_path / "notes.txt").write_text("not a picture")
-    page.goto(f"{address}/tryout")
+    page.goto(f"{address}/try_page")
     page.get_by_text("Upload", exact=True).click()
     page.locator("input[type=file]").set_input_files(tmp_path / "digit.png")
-    assert answers(page) == models_say(pipeline, image)
+    assert predictions(page) == expected_predictions(pipeline, image)
     page.locator("input[type=file]").set_input_files(tmp_path / "notes.txt")
     expect(page.get_by_text("notes.txt: cannot be read as an image; accepted: PNG")).to_be_visible()
     expect(page.get_by_test_id("stMetricValue")).to_have_count(0)
 
 
-def test_every_page_is_reached_by_its_link_and_speed_is_measured(page, address):
+def test_links_reach_every_page_and_speed_is_measured(page, address, pipeline):
     page.goto(address)
     expect(page.get_by_test_id("stMetricValue")).to_have_count(3)
     expect(page.get_by_text("Distillery trains a small model from a large one.")).to_be_visible()
@@ -140,3 +140,4 @@ def test_every_page_is_reached_by_its_link_and_speed_is_measured(page, address):
     page.get_by_role("button", name="Measure").click()
     expect(page.get_by_text("1,000 at once")).to_be_visible()
     expect(page.get_by_test_id("stDataFrame")).to_be_visible()
+    assert "oneDNN" not in (pipeline / ".distillery/demo.log").read_text()  # the terminal stays readable

@@ -20,7 +20,7 @@ def test_jax_trains_the_same_on_one_device_and_on_two(pipeline, tmp_path):
         jax = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
         stages = ["distill"] if devices == 1 else ["distill", "train_scratch", "evaluate"]
         for stage in stages:
-            run(folder, "python", "-m", f"stages.{stage}", **jax, DVC_ROOT=str(folder))
+            run(folder, "python", "-m", "pipeline", stage, **jax, DVC_ROOT=str(folder))
         results[devices] = json.loads((folder / "metrics/distill.json").read_text())
         weights[devices] = keras.models.load_model(folder / "models/distilled/seed_0.keras").get_weights()
     assert results[1]["val_accuracy"] > 0.9
@@ -34,10 +34,10 @@ def test_jax_trains_the_same_on_one_device_and_on_two(pipeline, tmp_path):
         assert np.abs(one - two).mean() < 0.1 * np.abs(one).mean() + 1e-4
 
 
-def test_more_devices_than_there_are_end_in_one_line(pipeline, tmp_path):
+def test_more_devices_than_there_are_raise_input_error(pipeline, tmp_path):
     folder = Path(shutil.copytree(pipeline, tmp_path / "too many", symlinks=True))
     change_params(folder, {"student": {"devices": 4}})
-    answer = run(folder, "python", "-m", "stages.distill", check=False, KERAS_BACKEND="jax", DVC_ROOT=str(folder))
+    answer = run(folder, "python", "-m", "pipeline", "distill", check=False, KERAS_BACKEND="jax", DVC_ROOT=str(folder))
     assert answer.returncode == 1
     assert "student.devices: found 4; this host has 1: cpu:0" in answer.stderr
     assert "Traceback" not in answer.stderr

@@ -1,10 +1,52 @@
-"""The tables of README.md are those of the numbers that were measured."""
+"""docs/benchmarks.md has the numbers that were measured, and the measurements still run, here on next to no images."""
 
+import cProfile
+
+import pytest
+
+from benchmarks import precision, profile, scale, steps
 from benchmarks.record import NUMBERS
-from benchmarks.table import BEGIN, END, README, tables
+from benchmarks.table import MEASUREMENTS, PAGE, page
+from distillery.learning.models import ModelSpec, build_model
 
 
-def test_the_readme_has_the_tables_of_what_was_measured():
-    assert list(NUMBERS.glob("*.json"))
-    text = README.read_text(encoding="utf-8")
-    assert text.split(BEGIN)[1].split(END)[0] == tables()
+def test_benchmarks_page_is_current():
+    assert {path.stem for path in NUMBERS.glob("*.json")} <= set(MEASUREMENTS)
+    assert PAGE.read_text(encoding="utf-8") == page()
+
+
+@pytest.mark.parametrize("how", ["distill", "scratch", "scratch_keras_adam"])
+def test_step_rate_is_measured(how, monkeypatch):
+    monkeypatch.setitem(steps.STUDENTS, "dense_128", ((28, 28, 1), 32, 64))
+    assert steps.here(how, "dense_128", "float32") > 0
+
+
+def test_rate_by_precision_is_measured(monkeypatch):
+    monkeypatch.setitem(precision.NETWORKS, "dense_128", ((28, 28, 1), 32))
+    monkeypatch.setattr(precision, "BATCHES", 2)
+    assert precision.rate("dense_128", "mixed_bfloat16", "none", steps=2) > 0
+
+
+def test_scale_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(scale, "EPOCH_IMAGES", 1)
+    measured = scale.train(tmp_path, 1000)
+    assert measured["images_per_second"] > 0
+    assert measured["own_gigabytes"] > 0.05
+    assert measured["mapped_gigabytes"] > 0.05
+
+
+def test_half_precision_is_compared(monkeypatch):
+    for name, value in {"MANY_CLASSES": 100, "MANY_IMAGES": 1000, "MANY_EPOCHS": 2, "CHUNK": 10_000}.items():
+        monkeypatch.setattr(scale, name, value)
+    measured = scale.thousand_classes()
+    assert measured["half_gigabytes"] == measured["full_gigabytes"] / 2
+    assert measured["agreement"] > 0.9
+
+
+def test_profile_finds_the_parts(tmp_path):
+    with cProfile.Profile() as profiler:
+        build_model(ModelSpec("architectures/dense_128.py", (8, 8, 1), 10), seed=0)
+    profiler.dump_stats(tmp_path / "own.profile")
+    parts = profile.parts_of(tmp_path / "own.profile")
+    assert parts["models built, loaded, saved"] > 0
+    assert parts["training and validation"] == 0

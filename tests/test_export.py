@@ -15,12 +15,16 @@ from ruamel.yaml import YAML
 from sklearn.metrics import accuracy_score, cohen_kappa_score
 
 from distillery.data.errors import InputError
-from distillery.export import formats, runtimes
 from distillery.export.check import points_lost
-from distillery.learning.models import build_model
+from distillery.export.formats import FORMATS
+from distillery.export.student import ExportedStudent, predict_in_batches
+from distillery.learning.models import ModelSpec, build_model
+from distillery.learning.saving import save_model
 from pipeline.params import load_params
-from pipeline.tracking.journal import Journal
-from stages.export import FILES, export
+from pipeline.tracking.run_log import RunLog
+from stages import export
+
+FILES = {name: format.FILE for name, format in FORMATS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -34,17 +38,17 @@ def keras_logits(pipeline, test_set):
     return keras.models.load_model(pipeline / f"models/distilled/seed_{chosen}.keras").predict(test_set[0], verbose=0)
 
 
-def logits_of(path: Path, images: np.ndarray) -> np.ndarray:
-    runtime = runtimes.onnx if path.suffix == ".onnx" else runtimes.litert
-    return runtimes.in_batches(runtime(path), images, batch=64)  # 360 images: the last batch is smaller
+def logits_of(pipeline: Path, name: str, images: np.ndarray) -> np.ndarray:
+    predict = FORMATS[name].load(pipeline / "models/exported" / FILES[name])
+    return predict_in_batches(predict, images, batch=64)  # 360 images: the last batch is smaller
 
 
 def test_float_formats_give_keras_logits_and_int8_nearly(pipeline, test_set, keras_logits):
     images, _ = test_set
     exported = pipeline / "models/exported"
-    for file in ("student.tflite", "student.onnx"):
-        np.testing.assert_allclose(logits_of(exported / file, images), keras_logits, atol=1e-4)
-    int8 = logits_of(exported / "student_int8.tflite", images)
+    for name in ("keras", "litert", "onnx"):
+        np.testing.assert_allclose(logits_of(pipeline, name, images), keras_logits, atol=1e-4)
+    int8 = logits_of(pipeline, "litert_int8", images)
     assert int8.dtype == np.float32
     assert not np.array_equal(int8, keras_logits)
     agreement = np.mean(int8.argmax(axis=1) == keras_logits.argmax(axis=1))
@@ -53,25 +57,26 @@ def test_float_formats_give_keras_logits_and_int8_nearly(pipeline, test_set, ker
     assert 3 < weights < 4.1
 
 
-def test_the_metrics_are_those_of_the_exported_files(pipeline, test_set, keras_logits):
+def test_metrics_are_computed_from_the_exported_files(pipeline, test_set, keras_logits):
     images, labels = test_set
     metrics = json.loads((pipeline / "metrics/export.json").read_text())
     assert list(metrics) == list(FILES)
     for name, file in FILES.items():
-        path = pipeline / "models/exported" / file
-        logits = keras_logits if name == "keras" else logits_of(path, images)
+        logits = logits_of(pipeline, name, images)
         assert metrics[name]["accuracy"] == pytest.approx(accuracy_score(labels, logits.argmax(axis=1)))
         assert metrics[name]["errors"] == np.sum(labels != logits.argmax(axis=1))
-        assert metrics[name]["bytes"] == path.stat().st_size
-    kappa = cohen_kappa_score(logits_of(path, images).argmax(axis=1), keras_logits.argmax(axis=1))
+        assert metrics[name]["bytes"] == (pipeline / "models/exported" / file).stat().st_size
+    kappa = cohen_kappa_score(logits_of(pipeline, "onnx", images).argmax(axis=1), keras_logits.argmax(axis=1))
     assert kappa == metrics["onnx"]["agreement_with_keras"] == 1
     timing = json.loads((pipeline / "metrics/export_timing.json").read_text())
     assert list(timing) == list(FILES)
-    assert all(one["latency_ms"]["median"] > 0 and one["images_per_second"]["median"] > 0 for one in timing.values())
+    assert all(
+        values["latency_ms"]["median"] > 0 and values["images_per_second"]["median"] > 0 for values in timing.values()
+    )
     assert (pipeline / "models/exported/classes.txt").read_text().splitlines() == [str(digit) for digit in range(10)]
 
 
-def test_dvc_gives_the_student_by_its_name(pipeline, tmp_path):
+def test_dvc_artifact_is_found_by_its_name(pipeline, tmp_path):
     artifacts = YAML(typ="safe").load(pipeline / "dvc.yaml")["artifacts"]
     assert {Path(artifact["path"]).name for artifact in artifacts.values()} == set(FILES.values())
     run(pipeline, "gto", "register", "student-litert-int8")
@@ -79,18 +84,25 @@ def test_dvc_gives_the_student_by_its_name(pipeline, tmp_path):
     assert (tmp_path / "got").read_bytes() == (pipeline / "models/exported/student_int8.tflite").read_bytes()
 
 
+def untrained(architecture: str, path: Path, image_shape: tuple[int, int, int], classes: int) -> ExportedStudent:
+    spec = ModelSpec(ROOT / f"architectures/{architecture}.py", image_shape, classes, dropout=0.0)
+    model = build_model(spec, seed=1)
+    save_model(model, path)
+    images = np.random.default_rng(0).integers(0, 256, (30, *image_shape)).astype(np.uint8)
+    return ExportedStudent(path, model, images)
+
+
 @pytest.mark.parametrize("architecture", ["dense_128", "cnn_16_32"])
-def test_the_same_weights_give_the_same_bytes_and_a_valid_file(architecture, tmp_path):
-    model = build_model(architecture, (12, 12, 3), 4, dropout=0.0, seed=1)
-    images = np.random.default_rng(0).integers(0, 256, (30, 12, 12, 3)).astype(np.uint8)
+def test_same_weights_give_the_same_bytes_and_a_valid_file(architecture, tmp_path):
+    student = untrained(architecture, tmp_path / "model.keras", (12, 12, 3), 4)
     for folder in ("once", "again"):
-        formats.write_litert(model, tmp_path / folder / "model.tflite")
-        formats.write_litert_int8(model, tmp_path / folder / "model_int8.tflite", images)
-        formats.write_onnx(model, tmp_path / folder / "model.onnx")
+        for format in FORMATS.values():
+            format.write(student, tmp_path / folder / format.FILE)
+    assert sorted(path.name for path in (tmp_path / "once").iterdir()) == sorted(FILES.values())
     for path in sorted((tmp_path / "once").iterdir()):
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
-    onnx.checker.check_model(onnx.load(tmp_path / "once" / "model.onnx"), full_check=True)
-    assert not [path for path in (tmp_path / "once").iterdir() if path.name.startswith(".")]
+    assert (tmp_path / "once" / FILES["keras"]).read_bytes() == student.path.read_bytes()
+    onnx.checker.check_model(onnx.load(tmp_path / "once" / FILES["onnx"]), full_check=True)
 
 
 def without_tensorflow(folder: Path) -> dict[str, str]:
@@ -104,9 +116,9 @@ def without_tensorflow(folder: Path) -> dict[str, str]:
     ("example", "file"),
     [("litert", "student.tflite"), ("litert", "student_int8.tflite"), ("onnx", "student.onnx")],
 )
-def test_the_examples_need_no_tensorflow(pipeline, test_set, keras_logits, tmp_path, example, file):
-    exported, said = pipeline / "models/exported", keras_logits.argmax(axis=1)
-    sure = int(np.argmax(keras_logits.max(axis=1)))  # of which int8 says the same
+def test_examples_run_without_tensorflow(pipeline, test_set, keras_logits, tmp_path, example, file):
+    exported, predicted = pipeline / "models/exported", keras_logits.argmax(axis=1)
+    sure = int(np.argmax(keras_logits.max(axis=1)))  # for which int8 predicts the same class
     Image.fromarray(test_set[0][sure, :, :, 0]).save(tmp_path / "digit.png")
     script = ROOT / f"examples/classify_{example}.py"
     answer = subprocess.run(
@@ -116,21 +128,21 @@ def test_the_examples_need_no_tensorflow(pipeline, test_set, keras_logits, tmp_p
         text=True,
         check=True,
     )
-    assert answer.stdout.strip() == str(said[sure])
+    assert answer.stdout.strip() == str(predicted[sure])
     code = [line for line in script.read_text().splitlines()[1:] if line and not line.startswith(("import", "from"))]
     assert len(code) <= 10
 
 
-def test_points_lost_counts_images():
+def test_points_lost_are_the_difference_of_accuracies():
     labels = np.array([0, 1, 1, 0])
-    right, half = np.eye(2)[labels], np.eye(2)[[0, 1, 0, 1]]
-    assert points_lost(labels, right, half) == 50
-    assert points_lost(labels, half, right) == -50
+    correct, half = np.eye(2)[labels], np.eye(2)[[0, 1, 0, 1]]
+    assert points_lost(labels, correct, half) == 50
+    assert points_lost(labels, half, correct) == -50
     assert points_lost(labels, half, half) == 0
 
 
-def one_unit_drowns_the_others(path: Path) -> None:
-    """The same function of the images, in float32, with one hidden unit 100,000 times as large as it was.
+def make_one_unit_dominate(path: Path) -> None:
+    """Write the same function of the images, in float32, with one hidden unit 100,000 times as large as it was.
 
     ReLU(a·x)/a = ReLU(x). In 8 bits a layer's activations share one scale, on which the other units then are zero.
     """
@@ -143,28 +155,28 @@ def one_unit_drowns_the_others(path: Path) -> None:
     model.save(path)
 
 
-def test_an_int8_student_that_lost_too_much_stops_the_stage(pipeline, tmp_path, monkeypatch):
+def test_int8_student_with_a_large_loss_raises_input_error(pipeline, tmp_path, monkeypatch):
     for part in ("data/prepared", "models/distilled"):
         (tmp_path / part).mkdir(parents=True)
         for path in (pipeline / part).iterdir():
             (tmp_path / part / path.name).write_bytes(path.read_bytes())
-    for room in ("stages", "distillery", "pipeline"):  # delivery runs from the working directory
+    for room in ("stages", "distillery", "pipeline"):  # the tracker's process runs from the working directory
         (tmp_path / room).symlink_to(ROOT / room)
     for path in (tmp_path / "models/distilled").glob("*.keras"):
-        one_unit_drowns_the_others(path)
+        make_one_unit_dominate(path)
+    params = load_params(pipeline / "params.yaml")  # the files that it names lie in the working directory
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    params = load_params(pipeline / "params.yaml")
-    told = r"student_int8\.tflite: on validation images it has [\d.]+ points fewer right than the Keras student, acc"
-    with Journal("export", params.flat(), ["export"]) as journal, pytest.raises(InputError, match=told) as caught:
-        export(params, journal)
+    message = r"student_int8\.tflite: on validation images its accuracy is [\d.]+ points below the Keras student's, acc"
+    with RunLog("export", params.flat()) as log, pytest.raises(InputError, match=message) as caught:
+        export.main(params, log)
     assert "accepted: 5 (export.int8_max_loss)" in str(caught.value)
     assert not Path("metrics/export.json").exists()
 
 
-def test_another_backend_than_tensorflow_is_told(monkeypatch, tmp_path):
-    model = build_model("dense_10_10", (8, 8, 1), 3, dropout=0.0, seed=0)
+def test_other_backend_than_tensorflow_raises_input_error(monkeypatch, tmp_path):
+    student = untrained("dense_10_10", tmp_path / "model.keras", (8, 8, 1), 3)
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    for write in (formats.write_litert, formats.write_onnx):
+    for name in ("litert", "litert_int8", "onnx"):
         with pytest.raises(InputError, match=r"KERAS_BACKEND: found jax; models are exported by TensorFlow alone"):
-            write(model, tmp_path / "model")
+            FORMATS[name].write(student, tmp_path / "model")

@@ -12,8 +12,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageFile
 
 from distillery.data.errors import InputError
-from distillery.datasets.datasets import folder
-from distillery.datasets.image_folder import list_images, read_images
+from distillery.datasets.image_folder import list_images, read_folder, read_images
 
 RANDOM = np.random.default_rng(0)
 COLOURS = RANDOM.integers(256, size=(16, 16, 3), dtype=np.uint8)
@@ -194,19 +193,19 @@ def test_large_images_are_averaged_and_small_ones_smoothed(tmp_path):
 
 def test_each_class_gives_its_part_to_the_test(tmp_path):
     root = make_classes(tmp_path, few=3, some=10, many=40)
-    dataset = folder(str(root), 8, 0.2)
+    dataset = read_folder(str(root), 8, 0.2)
     assert dataset.classes == ["few", "many", "some"]
     assert np.bincount(dataset.train_labels).tolist() == [2, 32, 8]
     assert np.bincount(dataset.test_labels).tolist() == [1, 8, 2]
     assert dataset.train_images.shape == (42, 8, 8, 1)
     assert dataset.train_images.dtype == np.uint8
     assert dataset.train_labels.dtype == np.int32
-    assert (dataset.source, dataset.obtained) == ("own images", str(root))
+    assert (dataset.source, dataset.retrieved_from) == ("own images", str(root))
     values = [*dataset.train_images[:, 0, 0, 0], *dataset.test_images[:, 0, 0, 0]]
     assert sorted(values) == list(range(53))
     owners = np.repeat([0, 2, 1], [3, 10, 40])  # the values count through few, some, many
     np.testing.assert_array_equal(owners[values], [*dataset.train_labels, *dataset.test_labels])
-    assert np.bincount(folder(str(root), 8, 0.5).test_labels).tolist() == [1, 20, 5]
+    assert np.bincount(read_folder(str(root), 8, 0.5).test_labels).tolist() == [1, 20, 5]
 
 
 def test_neither_place_nor_order_of_writing_matters(tmp_path):
@@ -215,7 +214,7 @@ def test_neither_place_nor_order_of_writing_matters(tmp_path):
     for file in sorted(first.rglob("*.png"), reverse=True):
         (second / file.parent.name).mkdir(parents=True, exist_ok=True)
         shutil.copy(file, second / file.parent.name)
-    one, other = folder(str(first), 8, 0.3), folder(str(second), 8, 0.3)
+    one, other = read_folder(str(first), 8, 0.3), read_folder(str(second), 8, 0.3)
     for part in ("train_images", "train_labels", "test_images", "test_labels"):
         np.testing.assert_array_equal(getattr(one, part), getattr(other, part))
     assert (one.classes, one.source) == (other.classes, other.source)
@@ -233,7 +232,7 @@ def test_given_parts_are_kept(tmp_path):
     assert [(file.parent.name, label) for file, label in test] == [("cat", 0), ("dog", 1)]
 
 
-def test_any_name_will_do_for_a_class(tmp_path):
+def test_any_name_names_a_class(tmp_path):
     names = ["Mädchen und Bären", "犬", "a.b", "Zebra", "a'b", *(f"class {number:03}" for number in range(300))]
     image = write(tmp_path / "image.png", plain(0)).read_bytes()
     root = tmp_path / "own images"
@@ -242,7 +241,7 @@ def test_any_name_will_do_for_a_class(tmp_path):
         for number in range(3):
             (root / name / f"{number} größer.png").write_bytes(image)
     (root / "Mädchen und Bären").rename(root / unicodedata.normalize("NFD", "Mädchen und Bären"))  # as macOS writes it
-    dataset = folder(str(root), 8, 0.2)
+    dataset = read_folder(str(root), 8, 0.2)
     assert dataset.classes == sorted(names)
     assert np.bincount(dataset.test_labels).tolist() == [1] * len(names)
     (root / "Mädchen und Bären").mkdir()
@@ -254,16 +253,16 @@ def test_what_is_hidden_or_beside_the_classes_is_left_out(tmp_path):
     (root / "README.md").write_text("My pets.")
     (root / ".cache").mkdir()
     (root / "cat" / ".DS_Store").write_bytes(b"\0")
-    assert len(folder(str(root), 8, 0.3).train_labels) == 4
+    assert len(read_folder(str(root), 8, 0.3).train_labels) == 4
 
 
-def test_the_layout_is_checked(tmp_path):
+def test_wrong_layout_raises_input_error(tmp_path):
     assert message(list_images, str(tmp_path / "nowhere"), 0.2) == (
-        f"prepare.folder: '{tmp_path}/nowhere' does not exist; accepted: a folder with one subfolder a class"
+        f"prepare.dataset: '{tmp_path}/nowhere' does not exist; accepted: a folder with one subfolder per class"
     )
     file = write(tmp_path / "file.png")
     assert "is not a folder; accepted: a folder" in message(list_images, str(file), 0.2)
-    assert "has no subfolders; accepted: one subfolder a class" in message(list_images, str(tmp_path), 0.2)
+    assert "has no subfolders; accepted: one subfolder per class" in message(list_images, str(tmp_path), 0.2)
     root = make_classes(tmp_path / "pets", cat=3)
     assert "has one subfolder only, 'cat'; accepted" in message(list_images, str(root), 0.2)
     (root / "dog").mkdir()
@@ -284,7 +283,7 @@ def test_the_layout_is_checked(tmp_path):
     )
 
 
-def test_names_that_are_no_text_are_told(tmp_path):
+def test_name_that_is_no_text_raises_input_error(tmp_path):
     root = make_classes(tmp_path / "pets", cat=3, dog=3)
     try:
         Path(os.fsdecode(os.fsencode(root) + b"/caf\xe9")).mkdir()
@@ -295,11 +294,11 @@ def test_names_that_are_no_text_are_told(tmp_path):
     )
 
 
-def test_given_parts_are_checked(tmp_path):
+def test_wrong_given_parts_raise_input_error(tmp_path):
     make_classes(tmp_path / "train", cat=3, dog=2, emu=2, fox=2)
     make_classes(tmp_path / "test", cat=1, dog=1, ant=1)
     assert message(list_images, str(tmp_path), 0.2) == (
-        "prepare.folder: the classes in train and test differ: emu and 1 more only in train, ant only in test; "
+        "prepare.dataset: the classes in train and test differ: emu and 1 more only in train, ant only in test; "
         "accepted: the same subfolders in both"
     )
     for part, name in (("train", "emu"), ("train", "fox"), ("test", "ant")):
@@ -313,7 +312,7 @@ def test_given_parts_are_checked(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.bmp", "a.gif", "a.webp", "a.tif", "a.ppm"])
-def test_truncated_images_are_told(tmp_path, name):
+def test_truncated_image_raises_input_error(tmp_path, name):
     file = write(tmp_path / name, np.kron(COLOURS, np.ones((8, 8, 1), np.uint8)))
     whole = file.read_bytes()
     for length in (0, 5, len(whole) // 2):
@@ -321,19 +320,19 @@ def test_truncated_images_are_told(tmp_path, name):
         assert message(read_images, [file], 16).startswith(f"{file}: cannot be read as an image")
 
 
-def test_other_files_in_a_class_are_told(tmp_path):
+def test_other_file_in_a_class_raises_input_error(tmp_path):
     root = make_classes(tmp_path, cat=4, dog=4)
     notes = root / "dog" / "notes.txt"
     notes.write_text("fetches sticks")
-    assert message(folder, str(root), 8, 0.2) == (
+    assert message(read_folder, str(root), 8, 0.2) == (
         f"{notes}: cannot be read as an image; accepted: PNG, JPEG, BMP, GIF, WEBP, TIFF, PPM"
     )
     notes.write_bytes(pickle.dumps(plain(0)))
-    assert "notes.txt: cannot be read as an image;" in message(folder, str(root), 8, 0.2)
+    assert "notes.txt: cannot be read as an image;" in message(read_folder, str(root), 8, 0.2)
     notes.write_text(
         "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
     )  # would start Ghostscript
-    assert "notes.txt: cannot be read as an image;" in message(folder, str(root), 8, 0.2)
+    assert "notes.txt: cannot be read as an image;" in message(read_folder, str(root), 8, 0.2)
 
 
 def test_decompression_bombs_are_refused_before_they_are_decoded(tmp_path, monkeypatch):

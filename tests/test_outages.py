@@ -1,7 +1,7 @@
-"""A real MLflow server that is slow, fails, is killed, comes back: training goes on, and every record arrives once.
+"""A real MLflow server that is slow, fails, is killed, comes back: training goes on, and every run arrives once.
 
 With POSTGRESQL=1 in the environment the server's database is a real PostgreSQL (`pip install -r
-requirements-postgresql.txt`), else SQLite.
+requirements/postgresql.txt`), else SQLite.
 """
 
 import http.client
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from conftest import environment, free_port
+from conftest import environment, free_port, processes, wait_for_sync
 
 ROOT = Path(__file__).resolve().parent.parent
 EPOCHS = 6
@@ -26,10 +26,10 @@ STAGE = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from pipeline.tracking.journal import Journal
+from pipeline.tracking.run_log import RunLog
 resume_folder, stays_at = Path(sys.argv[1]), int(sys.argv[2])
 longest = 0
-with Journal("distill", {"distill.temperature": 4.0}, ["distill"], resume_folder) as run:
+with RunLog("distill", {"distill.temperature": 4.0}, resume_folder) as run:
     for epoch in range(1, 7):
         time.sleep(0.5)
         began = time.monotonic()
@@ -163,37 +163,50 @@ class Project:
 
     def __init__(self, folder: Path, between: Between):
         self.folder, self.experiment, self._uri = folder, folder.name, f"http://127.0.0.1:{between.server_port}"
+        for room in ("pipeline", "distillery"):
+            (folder / room).symlink_to(ROOT / room)
         self._environment = environment(
-            DVC_ROOT=str(folder), MLFLOW_TRACKING_URI=self._uri, MLFLOW_EXPERIMENT_NAME=self.experiment
+            DVC_ROOT=str(folder),
+            MLFLOW_TRACKING_URI=self._uri,
+            MLFLOW_EXPERIMENT_NAME=self.experiment,
+            MLFLOW_HTTP_REQUEST_MAX_RETRIES="1",
         )
 
-    def stage(self, resume_folder: str = "", stays_at: int = 0, **more: str) -> subprocess.Popen:
+    def stage(self, resume_folder: str = "", stays_at: int = 0) -> subprocess.Popen:
         """A stage; of the same resume folder, one that goes on where the last one was stopped."""
         place = self.folder / (resume_folder or f"work-{time.time_ns()}")
         place.mkdir(exist_ok=True)
         return subprocess.Popen(
             [sys.executable, "-c", STAGE, str(place), str(stays_at)],
-            cwd=ROOT,
-            env=self._environment | more,
+            cwd=self.folder,
+            env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
-    def deliver(self) -> str:
-        """By hand, in a terminal that knows no server: it goes to the one for which it was recorded."""
+    def sync(self) -> str:
+        """By hand, in a terminal that knows no server: each run goes to the one for which it was recorded."""
         answer = subprocess.run(
-            [sys.executable, "-m", "pipeline.tracking.delivery"],
-            cwd=ROOT,
-            env=environment(DVC_ROOT=str(self.folder)),
+            [sys.executable, "-m", "pipeline.tracking.sync"],
+            cwd=self.folder,
+            env=environment(),
             capture_output=True,
             text=True,
             check=False,
         )
-        return answer.stdout.strip().splitlines()[-1]
+        said = answer.stdout.strip().splitlines()[-1]
+        assert answer.returncode == (1 if " stay in " in said else 0)
+        return said
 
     def waiting(self) -> list[Path]:
-        return sorted(path.parent for path in self.folder.glob(".distillery/outbox/*/journal.jsonl"))
+        return sorted(path.parent for path in self.folder.glob(".distillery/pending/*/log.jsonl"))
+
+    def until_sync_fails(self) -> None:
+        deadline = time.monotonic() + 120
+        while not list(self.folder.glob(".distillery/pending/*/error.txt")):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
 
     def runs(self) -> list:
         client = mlflow.MlflowClient(self._uri)
@@ -215,14 +228,18 @@ class Project:
 @pytest.fixture
 def project(tmp_path, between) -> Iterator[Project]:
     between.behaviour = "pass"
-    yield Project(tmp_path, between)
+    project = Project(tmp_path, between)
+    yield project
     between.behaviour = "pass"
+    kill_sync(project)
 
 
 def finished(stage: subprocess.Popen) -> str:
     said, _ = stage.communicate(timeout=200)
     assert stage.returncode == 0, said
+    assert "Traceback" not in said
     assert float(said.split("longest ")[1].split()[0]) < 0.9, "training waited for MLflow"
+    assert float(said.split("waited ")[1].split()[0]) < 0.9, "the stage waited for MLflow at its end"
     return said
 
 
@@ -233,82 +250,112 @@ def until_epoch(stage: subprocess.Popen, epoch: int) -> None:
     raise AssertionError("the stage ended early")
 
 
-def test_a_slow_server_slows_no_training_down(project, between):
+def kill_sync(project: Project) -> None:
+    for sync in processes(project.folder, b"tracking.sync"):
+        os.kill(sync, signal.SIGKILL)
+        while sync in processes(project.folder, b"tracking.sync"):
+            time.sleep(0.05)
+
+
+def test_slow_server_slows_no_training_down(project, between):
     between.behaviour = "slow"
-    said = finished(project.stage())
-    assert "Traceback" not in said
+    finished(project.stage())
     between.behaviour = "pass"
-    deadline = time.monotonic() + 60
-    while project.waiting() and time.monotonic() < deadline:  # delivery goes on in the background
-        time.sleep(0.5)
+    wait_for_sync(project.folder)
     project.check_all_is_there_once(1)
 
 
-def test_a_server_killed_in_mid_training_or_down_from_the_start_gets_everything_later(project, server):
+def test_server_killed_in_mid_training_or_down_from_the_start_gets_everything_later(project, server):
     stage = project.stage()
     until_epoch(stage, 3)
     server.kill()
     try:
-        assert "warning: distill: its record is kept in" in finished(stage)
-        assert "warning: distill: its record is kept in" in finished(project.stage())
+        finished(stage)
+        project.until_sync_fails()
+        assert "warning: distill: " in finished(project.stage())
         assert len(project.waiting()) == 2
     finally:
         server.start()
-    assert project.deliver() == "2 of 2 records delivered"
+    wait_for_sync(project.folder) if processes(project.folder, b"tracking.sync") else project.sync()
+    assert project.waiting() == []
     project.check_all_is_there_once(2)
 
 
-@pytest.mark.parametrize("dvc", [{}, {"DVC_STAGE": "distill"}], ids=["without_dvc", "one_delivery_for_both"])
-def test_after_an_outage_the_next_stage_delivers_both_in_order(project, between, dvc):
+@pytest.mark.parametrize("sync_killed", [False, True])
+def test_next_stage_after_an_outage_sends_both_in_order(project, between, sync_killed):
     between.behaviour = "error"
-    assert "warning: distill: its record is kept in" in finished(project.stage(**dvc))
-    assert project.deliver().startswith("0 of 1 records delivered; 1 stay in ")
+    finished(project.stage())
+    project.until_sync_fails()
+    if sync_killed:
+        kill_sync(project)
+    said = project.sync()
+    assert said == f"0 of 1 runs synced; 1 stay in {project.folder}/.distillery/pending"
     between.behaviour = "pass"
     between.created.clear()
-    assert "warning" not in finished(project.stage(**dvc))
-    assert project.waiting() == []
+    assert finished(project.stage()).count("warning: distill: ") == 1
+    wait_for_sync(project.folder)
     assert len(between.created) == 2
     assert between.created == sorted(between.created)
     project.check_all_is_there_once(2)
 
 
-def test_an_artifact_store_that_is_full_loses_nothing(project, between):
+def test_full_artifact_store_loses_nothing(project, between):
     between.behaviour = "full"
-    assert "warning: distill: its record is kept in" in finished(project.stage())
+    finished(project.stage())
+    project.until_sync_fails()
     (run,) = project.runs()
     assert run.info.status == "RUNNING"
     between.behaviour = "pass"
-    assert project.deliver() == "1 of 1 records delivered"
+    kill_sync(project)
+    assert project.sync() == "1 of 1 runs synced"
     project.check_all_is_there_once(1)
 
 
-def test_a_stage_killed_together_with_its_delivery_in_an_outage_loses_nothing(project, between):
+def test_stage_killed_together_with_sync_in_an_outage_loses_nothing(project, between):
     between.behaviour = "error"
-    kill_with_delivery(project)
+    kill_with_sync(project)
     between.behaviour = "pass"
-    assert project.deliver() == "1 of 1 records delivered"
+    assert project.sync() == "1 of 1 runs synced"
     project.check_all_is_there_once(1, "KILLED", epochs=4)
 
 
-def kill_with_delivery(project: Project) -> Path:
-    """Kill a stage after its fourth epoch, and its delivery: its journal."""
+def kill_with_sync(project: Project) -> Path:
+    """Kill a stage after its fourth epoch, and sync. Return the folder of the pending run."""
     stage = project.stage("work", stays_at=4)
     until_epoch(stage, 4)
     (folder,) = project.waiting()
     stage.kill()
-    subprocess.run(["pkill", "-KILL", "-f", f"pipeline.tracking.delivery {folder}"], check=True)
+    kill_sync(project)
     stage.wait()
     return folder
 
 
-def test_a_run_that_goes_on_is_delivered_after_its_beginning(project, between):
-    """Stopped in an outage, gone on with while the record of the beginning cannot be delivered."""
+def test_continued_run_is_sent_after_its_beginning(project, between):
+    """Stopped in an outage, continued while the log of the beginning cannot be sent."""
     between.behaviour = "error"
-    beginning = kill_with_delivery(project)
+    beginning = kill_with_sync(project)
     between.behaviour = "pass"
-    (beginning / "delivered.json").write_text("{")  # as a disk's fault would
-    assert "warning: distill: its record is kept in" in finished(project.stage("work"))
+    (beginning / "sent.json").write_text("{")  # as a disk's fault would
+    finished(project.stage("work"))
+    project.until_sync_fails()
+    kill_sync(project)
+    assert project.sync().startswith("0 of 2 runs synced")
     assert project.runs() == []
-    (beginning / "delivered.json").unlink()
-    assert project.deliver() == "2 of 2 records delivered"
+    (beginning / "sent.json").unlink()
+    assert project.sync() == "2 of 2 runs synced"
     project.check_all_is_there_once(1)
+
+
+def test_sync_killed_at_random_moments_sends_everything_once(project):
+    stage = project.stage()
+    for _ in range(6):
+        time.sleep(1.3)
+        kill_sync(project)
+        run_log_sync = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.tracking.sync", "--background"], cwd=project.folder, env=environment()
+        )
+    finished(stage)
+    wait_for_sync(project.folder)
+    project.check_all_is_there_once(1)
+    run_log_sync.kill()
+    run_log_sync.wait()

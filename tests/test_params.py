@@ -1,5 +1,7 @@
+import dataclasses
 import math
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +12,22 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from distillery.data.errors import InputError
-from pipeline.params import Params, architectures, datasets, load_params
+from distillery.learning.settings import Training
+from pipeline import catalogue
+from pipeline.params import RENAMED, Params, load_params, markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 TREE = YAML(typ="safe").load(ROOT / "params.yaml")
-KEYS = [(section, key) for section, values in TREE.items() for key in values]
+METHODS = ["dist", "dkd", "kd"]  # their sections are in section `distill`
+KEYS = [(section, key) for section, values in TREE.items() for key in values if key not in METHODS]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def project():
+    """Paths in `params.yaml` are relative to the project."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        yield
 
 
 def write(folder: Path, tree) -> Path:
@@ -27,8 +40,16 @@ def changed(section: str, key: str, value) -> dict:
     return {name: dict(values) | ({key: value} if name == section else {}) for name, values in TREE.items()}
 
 
-def test_the_default_is_accepted():
-    assert load_params(ROOT / "params.yaml").flat().keys() == {f"{section}.{key}" for section, key in KEYS}
+def test_default_is_accepted_and_complete():
+    """`params.yaml` has every parameter: DVC tracks what stands in the file."""
+    params = load_params(ROOT / "params.yaml")
+    assert params.flat().keys() == {f"{section}.{key}" for section, key in KEYS}
+    dumped = params.model_dump()
+    assert {name: values.keys() for name, values in dumped.items()} == {
+        name: values.keys() for name, values in TREE.items()
+    }
+    for method in METHODS:
+        assert dumped["distill"][method] == TREE["distill"][method]
 
 
 @pytest.mark.parametrize(
@@ -40,9 +61,15 @@ def test_the_default_is_accepted():
         ("distill", "temperature", "warm", "number"),
         ("distill", "alpha", 1.01, "less than or equal to 1"),
         ("distill", "alpha", -0.01, "greater than or equal to 0"),
-        ("distill", "method", "magic", "'kd'"),
-        ("prepare", "dataset", "imagenet", "accepted: mnist, fashion_mnist, cifar10, cifar100, digits, folder"),
-        ("student", "architecture", "resnet", "accepted: cnn, cnn_256_512, "),
+        ("distill", "method", "magic", "accepted: dist, dkd, kd, the names of the files in methods/"),
+        ("distill", "method", "../methods/kd", "accepted: dist, dkd, kd"),
+        ("prepare", "dataset", "imagenet", "accepted: datasets/cifar10.py, datasets/cifar100.py, "),
+        ("prepare", "dataset", "mnist", "datasets/mnist.py, or a folder with one subfolder per class"),
+        ("prepare", "dataset", "methods/kd.py", "the file defines no function `load`"),
+        ("student", "model", "resnet", "accepted: architectures/cnn.py, architectures/cnn_16_32.py, "),
+        ("student", "model", "architectures/nope.py", "accepted: architectures/cnn.py, "),
+        ("student", "model", "architectures", "accepted: architectures/cnn.py, "),
+        ("student", "model", "datasets/mnist.py", "the file defines no function `features`"),
         ("student", "epochs", 2.5, "integer"),
         ("student", "epochs", True, "integer"),
         ("student", "seeds", [], "1 to 100"),
@@ -53,18 +80,18 @@ def test_the_default_is_accepted():
         ("student", "learning_rate", None, "number"),
         ("student", "devices", 3, "accepted: a divisor of batch_size, 512"),
         ("student", "compilation", "xlaa", "'auto', 'xla' or 'none'"),
-        ("train_teacher", "jitter", -1, "greater than or equal to 0"),
-        ("train_teacher", "model", "teacher.h5", "a .keras file of your own"),
-        ("train_teacher", "model", "stages/learning/layers.py", "accepted: distillery/learning/architectures.py"),
+        ("train_teacher", "max_shift", -1, "greater than or equal to 0"),
+        ("train_teacher", "model", "teacher.h5", "a `.py` or a `.keras` file of your own"),
+        ("train_teacher", "model", "nowhere.keras", "accepted: architectures/cnn.py, "),
         ("student", "views", 4, "all views are the same"),
         ("student", "omit_classes", ["3", 3], "different classes' names"),
         ("student", "omit_classes", [2.5], "names of classes"),
         ("distill", "folds", 1, "2 and more"),
-        ("prepare", "folder", "", "at least 1 character"),
+        ("prepare", "dataset", "", "accepted: datasets/cifar10.py"),
         ("evaluate", "sheet_images", 0, "greater than or equal to 1"),
     ],
 )
-def test_a_bad_value_is_told_in_one_line(tmp_path, section, key, value, told):
+def test_invalid_value_raises_input_error(tmp_path, section, key, value, told):
     with pytest.raises(InputError) as caught:
         load_params(write(tmp_path, changed(section, key, value)))
     message = str(caught.value)
@@ -72,6 +99,65 @@ def test_a_bad_value_is_told_in_one_line(tmp_path, section, key, value, told):
     assert f"{section}.{key}:" in message
     assert told in message
     assert "found" in message
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_old_name_raises_input_error_that_names_the_new_one(tmp_path, old, new):
+    section, key = old.split(".")
+    with pytest.raises(InputError, match=rf"params\.yaml: {old}: is called {new} now") as caught:
+        load_params(write(tmp_path, changed(section, key, "cnn")))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"beta": -1}, r"distill\.dkd\.beta: found -1; input should be greater than or equal to 0"),
+        ({"beta": "much"}, r"distill\.dkd\.beta: found 'much'; "),
+        ({"gamma": 1.0}, r"distill\.dkd\.gamma: unknown key 'gamma'; accepted: alpha, beta"),
+        (3, r"distill\.dkd: found 3; "),
+    ],
+)
+def test_invalid_parameter_of_a_method_raises_input_error(tmp_path, values, message):
+    with pytest.raises(InputError, match=message):
+        load_params(write(tmp_path, changed("distill", "dkd", values)))
+
+
+def test_only_the_method_in_use_has_its_parameters_recorded(tmp_path):
+    params = load_params(write(tmp_path, changed("distill", "method", "dkd")))
+    assert params.distill.own() == {"alpha": 1.0, "beta": 8.0}
+    assert [key for key in params.flat() if key.count(".") == 2] == ["distill.dkd.alpha", "distill.dkd.beta"]
+
+
+def test_methods_parameters_are_read_from_its_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue, "ROOT", tmp_path)
+    path = tmp_path / "methods/example.py"
+    path.parent.mkdir()
+    path.write_text(
+        "def loss(labels, teacher, student, temperature, *, weight: float = 2.5, steps: int = 3):\n"
+        '    """Return it.\n\n    Args:\n        weight: how much.\n        steps: how many.\n    """\n'
+    )
+    found = catalogue.method_parameters("example")
+    assert [(one.name, one.type, one.default, one.description) for one in found] == [
+        ("weight", float, 2.5, "how much"),
+        ("steps", int, 3, "how many"),
+    ]
+    path.write_text("def loss(labels, teacher, student, temperature, weight=0.5, *, steps=2): pass")
+    found = catalogue.method_parameters("example")
+    assert [(one.name, one.type, one.default) for one in found] == [("weight", float, 0.5), ("steps", int, 2)]
+    for text, message in (
+        (
+            "def loss(labels, teacher, student, temperature, weight): pass",
+            "parameter `weight` of `loss` needs a default",
+        ),
+        ("def loss(labels, *, weight: float): pass", "needs a default"),
+        ("def loss(labels, *, weight: list = ()): pass", "needs a default that is a number"),
+        ("def lost(): pass", "defines no function `loss`"),
+        ("def loss(:", "not valid Python in line 1"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            catalogue.method_parameters("example")
 
 
 def test_unknown_and_missing_keys_are_named(tmp_path):
@@ -96,7 +182,7 @@ def test_unknown_and_missing_keys_are_named(tmp_path):
         ("\t", "not valid YAML"),
     ],
 )
-def test_a_file_that_is_no_mapping_is_told_in_one_line(tmp_path, text, told):
+def test_file_that_is_no_mapping_raises_input_error(tmp_path, text, told):
     path = tmp_path / "params.yaml"
     path.write_text(text)
     with pytest.raises(InputError) as caught:
@@ -110,7 +196,7 @@ SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_
 
 @settings(max_examples=200, deadline=None)
 @given(where=st.sampled_from(KEYS), value=SCALARS | st.lists(SCALARS, max_size=3) | st.dictionaries(st.text(), SCALARS))
-def test_any_value_is_accepted_or_told_in_one_line(tmp_path_factory, where, value):
+def test_any_value_is_accepted_or_raises_input_error(tmp_path_factory, where, value):
     path = write(tmp_path_factory.mktemp("params"), changed(*where, value))
     told = None
     try:
@@ -139,7 +225,7 @@ def bad_values(value) -> st.SearchStrategy:
 
 @settings(max_examples=400, deadline=None)
 @given(data=st.data(), where=st.sampled_from(KEYS))
-def test_a_bad_value_of_any_kind_is_rejected_by_name(tmp_path_factory, data, where):
+def test_invalid_value_of_any_type_is_rejected_by_name(tmp_path_factory, data, where):
     section, key = where
     path = write(tmp_path_factory.mktemp("params"), changed(section, key, data.draw(bad_values(TREE[section][key]))))
     with pytest.raises(InputError) as caught:
@@ -160,10 +246,10 @@ def test_wrong_nesting_is_rejected_by_name(tmp_path_factory, section, wrong):
     assert section in str(caught.value) or "not valid YAML" in str(caught.value)
 
 
-def test_augmentation_without_further_views_is_refused(tmp_path):
-    for key, value in (("jitter", 2), ("flip", True)):
+def test_augmentation_without_further_views_raises_input_error(tmp_path):
+    for key, value in (("max_shift", 2), ("horizontal_flip", True)):
         with pytest.raises(
-            InputError, match=r"student\.views: found 1; student\.jitter and student\.flip act on further"
+            InputError, match=r"student\.views: found 1; student\.max_shift and student\.horizontal_flip act on further"
         ):
             load_params(write(tmp_path, changed("student", key, value)))
 
@@ -173,12 +259,6 @@ def test_omitted_classes_are_names_whether_quoted_or_not(tmp_path):
         "3",
         "cat",
     ]
-
-
-@pytest.mark.parametrize("preset", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_preset_is_complete_and_valid(preset):
-    load_params(preset)
-    assert preset.read_text(encoding="utf-8").startswith("#")
 
 
 def test_the_default_is_the_preset_mnist():
@@ -197,20 +277,16 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path):
     assert load_params(path).distill.temperature == 10
 
 
-def test_names_are_those_of_the_functions():
-    from distillery.datasets import datasets as datasets_module
-    from distillery.learning import architectures as architectures_module
-
-    assert all(callable(getattr(datasets_module, name)) for name in datasets())
-    assert all(callable(getattr(architectures_module, name)) for name in architectures())
-
-
 @pytest.mark.parametrize("stage", ["prepare", "train_teacher", "transfer", "distill", "train_scratch", "evaluate"])
-def test_every_stage_ends_with_one_line_and_exit_1_before_it_touches_anything(tmp_path, stage):
+def test_every_stage_reports_invalid_input_before_it_touches_anything(tmp_path, stage):
     write(tmp_path, changed("distill", "temperature", -1))
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    for folder in ("datasets", "architectures", "methods"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    before_files = sorted(path.name for path in tmp_path.iterdir())
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     answer = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", f"stages.{stage}"],
+        [sys.executable, "-X", "importtime", "-m", "pipeline", stage],
         cwd=tmp_path,
         env={"PYTHONPATH": str(ROOT), "PATH": ""},
         capture_output=True,
@@ -225,11 +301,15 @@ def test_every_stage_ends_with_one_line_and_exit_1_before_it_touches_anything(tm
     assert said == [f"{stage}: params.yaml: distill.temperature: found -1; input should be greater than 0"]
     assert "tensorflow" not in answer.stderr
     assert "mlflow" not in answer.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["params.yaml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == before_files
 
 
-def test_the_readme_lists_every_parameter_with_its_default():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for key, value in load_params(ROOT / "params.yaml").flat().items():
-        shown = str(value).lower() if isinstance(value, bool) else value
-        assert f"| `{key}` | `{shown}` |" in readme
+def test_page_of_the_parameters_is_current():
+    assert (ROOT / "docs/parameters.md").read_text(encoding="utf-8") == markdown()
+
+
+def test_training_settings_of_the_library_are_parameters():
+    """The sections are handed to the library as its `Training`."""
+    names = {field.name for field in dataclasses.fields(Training)}
+    params = load_params(ROOT / "params.yaml")
+    assert names <= set(type(params.student).model_fields) & set(type(params.train_teacher).model_fields)

@@ -1,28 +1,37 @@
 """Every preset through the stages, cut down to digits: the same networks, losses and switches, little training."""
 
+import importlib
 import json
-import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from distillery.data.errors import InputError
 from distillery.data.prepared import save_prepared
 from pipeline.params import Params, load_params
-from pipeline.tracking.journal import Journal
-from stages.distill import distill
-from stages.evaluate import evaluate
-from stages.export import export
-from stages.register import register
-from stages.train_scratch import train_scratch
-from stages.train_teacher import train_teacher
-from stages.transfer import transfer
+from pipeline.presets import DEFAULT, preset_names, preset_text, write_preset
+from pipeline.tracking.run_log import RunLog, flat
 
 ROOT = Path(__file__).resolve().parent.parent
-PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
+PRESETS = preset_names()
+ROOMS = ("stages", "distillery", "pipeline", "architectures", "datasets", "methods")
+STAGES = ("train_teacher", "transfer", "distill", "train_scratch", "evaluate", "export", "register")
 SIDE = 24  # the digits' 8 × 8 pixels three times as large, so that every preset's convolutions and poolings fit
+
+
+def parameters(preset: str, folder: Path) -> Params:
+    write_preset(preset, folder / "written.yaml")
+    return load_params(folder / "written.yaml")
+
+
+def overrides(preset: str) -> dict:
+    return dict(flat(yaml.safe_load((ROOT / f"presets/{preset}.yaml").read_text(encoding="utf-8"))))
 
 
 def cut_down(params: Params) -> Params:
@@ -32,8 +41,8 @@ def cut_down(params: Params) -> Params:
     tree["train_teacher"] |= little
     tree["distill"] |= {"folds": min(params.distill.folds, 2)}
     tree["evaluate"] |= {"timing_rounds": 3, "timing_batch": 10, "bootstrap_samples": 200}
-    tree["export"] |= {"calibration_images": 50, "int8_max_loss": 100.0}  # after an epoch some know next to nothing
-    return Params.model_validate(tree)
+    tree["export"] |= {"calibration_images": 50, "int8_max_loss": 100.0}  # one epoch teaches some next to nothing
+    return type(params).model_validate(tree)
 
 
 @pytest.fixture(scope="module")
@@ -53,20 +62,20 @@ def digits():
 
 @pytest.mark.long
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_preset_runs_through_all_stages(preset, digits, tmp_path, monkeypatch):
-    for room in ("stages", "distillery", "pipeline"):  # delivery runs from the working directory
-        shutil.copytree(ROOT / room, tmp_path / room)
+def test_preset_runs_through_all_stages(preset, digits, tmp_path, monkeypatch):
+    for room in ROOMS:  # parameters name files of the working directory, and sync runs there
+        (tmp_path / room).symlink_to(ROOT / room)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    params = cut_down(load_params(ROOT / f"presets/{preset}.yaml"))
+    params = cut_down(parameters(preset, tmp_path))
     classes = [f"class {digit}" for digit in range(10)] if preset == "cifar10" else [str(digit) for digit in range(10)]
     colours = 3 if preset == "cifar10" else 1
     splits = {part: (np.repeat(images, colours, axis=-1), labels) for part, (images, labels) in digits.items()}
-    save_prepared("digits", classes, "scikit-learn", splits)
+    save_prepared(Path("data/prepared"), "digits", classes, "scikit-learn", splits)
 
-    with Journal("preset", params.flat(), ["distill"]) as run:
-        for stage in (train_teacher, transfer, distill, train_scratch, evaluate, export, register):
-            stage(params, run)
+    with RunLog("preset", params.flat()) as run:
+        for stage in STAGES:
+            importlib.import_module(f"stages.{stage}").main(params, run)
 
     headline = json.loads(Path("metrics/evaluate.json").read_text())
     assert len(list(Path("models/distilled").glob("seed_*.keras"))) == 2
@@ -87,47 +96,82 @@ def test_a_preset_runs_through_all_stages(preset, digits, tmp_path, monkeypatch)
 EXACT = {  # what each original fixes: networks, loss, budget, split
     "mnist": {},
     "keras_guide": {
-        "train_teacher": {"architecture": "cnn_256_512", "epochs": 5, "batch_size": 64},
-        "student": {"architecture": "cnn_16_32", "epochs": 3, "batch_size": 64},
+        "train_teacher": {"model": "architectures/cnn_256_512.py", "epochs": 5, "batch_size": 64},
+        "student": {"model": "architectures/cnn_16_32.py", "epochs": 3, "batch_size": 64},
         "distill": {"method": "kd", "alpha": 0.1, "temperature": 10, "t_squared": True},
     },
     "tf2_mnist": {"distill": {"method": "kd", "alpha": 0.5, "temperature": 3, "t_squared": False}},
     "showcase": {
-        "train_teacher": {"architecture": "cnn_pool5_dense_128", "epochs": 5, "learning_rate": 0.001},
-        "student": {"architecture": "dense_128", "epochs": 5, "learning_rate": 0.001},
+        "train_teacher": {"model": "architectures/cnn_pool5_dense_128.py", "epochs": 5, "learning_rate": 0.001},
+        "student": {"model": "architectures/dense_128.py", "epochs": 5, "learning_rate": 0.001},
         "distill": {"method": "kd", "alpha": 0, "temperature": 1},
     },
     "soft_labels": {
-        "train_teacher": {"architecture": "cnn_dense_1200_1200", "dropout": 0.5, "softmax_temperature": 3.5},
-        "student": {"architecture": "dense_10_10"},
+        "train_teacher": {"model": "architectures/cnn_dense_1200_1200.py", "dropout": 0.5, "softmax_temperature": 3.5},
+        "student": {"model": "architectures/dense_10_10.py"},
         "distill": {"method": "kd", "alpha": 0, "temperature": 1, "folds": 3},
     },
     "hinton": {
-        "train_teacher": {"architecture": "dense_1200_1200", "jitter": 2},
-        "student": {"architecture": "dense_800_800", "dropout": 0, "weight_decay": 0, "omit_classes": []},
+        "train_teacher": {"model": "architectures/dense_1200_1200.py", "max_shift": 2},
+        "student": {"model": "architectures/dense_800_800.py", "dropout": 0, "weight_decay": 0, "omit_classes": []},
         "distill": {"method": "kd", "temperature": 20},
     },
     "hinton_no_threes": {
-        "student": {"architecture": "dense_800_800", "omit_classes": ["3"]},
+        "student": {"model": "architectures/dense_800_800.py", "omit_classes": ["3"]},
         "distill": {"method": "kd", "temperature": 20},
     },
     "cifar10": {
-        "prepare": {"dataset": "cifar10", "validation_fraction": 0.2},
-        "train_teacher": {"architecture": "vgg_64_128_256"},
-        "student": {"architecture": "cnn_32_64_dense_128"},
+        "prepare": {"dataset": "datasets/cifar10.py", "validation_fraction": 0.2},
+        "train_teacher": {"model": "architectures/vgg_64_128_256.py"},
+        "student": {"model": "architectures/cnn_32_64_dense_128.py"},
         "distill": {"alpha": 0.1, "temperature": 5},
     },
 }
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_what_must_be_exact_is(preset):
-    tree = load_params(ROOT / f"presets/{preset}.yaml").model_dump()
+def test_preset_keeps_what_its_original_fixes(preset, tmp_path):
+    tree = parameters(preset, tmp_path).model_dump()
     for section, values in EXACT[preset].items():
         assert {key: tree[section][key] for key in values} == values
     assert len(tree["student"]["seeds"]) >= 3
 
 
-def test_both_hinton_presets_have_one_teacher():
-    with_threes, without = (load_params(ROOT / f"presets/{name}.yaml") for name in ("hinton", "hinton_no_threes"))
+def test_hinton_presets_share_their_teacher(tmp_path):
+    with_threes, without = (parameters(name, tmp_path) for name in ("hinton", "hinton_no_threes"))
     assert (with_threes.prepare, with_threes.train_teacher) == (without.prepare, without.train_teacher)
+
+
+def test_default_preset_is_params_yaml():
+    assert preset_text(DEFAULT) == (ROOT / "params.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("preset", [name for name in PRESETS if name != DEFAULT])
+def test_preset_holds_only_what_differs(preset):
+    default, complete = (dict(flat(yaml.safe_load(preset_text(name)))) for name in (DEFAULT, preset))
+    differing = {key: value for key, value in complete.items() if value != default[key]}
+    assert overrides(preset) == differing
+    assert complete.keys() == default.keys()
+    assert "#" in preset_text(preset)
+
+
+def test_preset_command_writes_the_complete_parameters(tmp_path):
+    for room in (*ROOMS, "presets", "dvc.yaml"):
+        (tmp_path / room).symlink_to(ROOT / room)
+    command = [sys.executable, "-m", "pipeline", "preset"]
+    subprocess.run([*command, "hinton"], cwd=tmp_path, check=True)
+    written = (tmp_path / "params.yaml").read_text(encoding="utf-8")
+    assert written == preset_text("hinton")
+    assert "temperature: 20.0" in written
+    refused = subprocess.run([*command, "hnton"], cwd=tmp_path, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert refused.stderr == f"preset: found 'hnton'; accepted: {', '.join(PRESETS)}\n"
+    assert (tmp_path / "params.yaml").read_text(encoding="utf-8") == written
+
+
+def test_unknown_parameter_in_preset_raises_input_error(tmp_path, monkeypatch):
+    (tmp_path / "mnist.yaml").write_text((ROOT / "presets/mnist.yaml").read_text())
+    (tmp_path / "own.yaml").write_text("distill: {dkd: {betta: 1.0}}\n")
+    monkeypatch.setattr("pipeline.presets.FOLDER", tmp_path)
+    with pytest.raises(InputError, match=r"presets/own.yaml: distill.dkd.betta: unknown parameter; accepted: alpha"):
+        preset_text("own")

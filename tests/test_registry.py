@@ -26,39 +26,39 @@ def client(tmp_path_factory):
     return client
 
 
-def registered(client, name: str, digest: str, right: np.ndarray, test: str = TEST):
-    """A version whose answers stand in a run of its own, and the verdict on it."""
+def registered(client, name: str, digest: str, correct: np.ndarray, test: str = TEST):
+    """A version whose predictions stand in a run of its own, and the verdict on it."""
     experiment = client.get_experiment_by_name("students").experiment_id
     run_id = client.create_run(experiment).info.run_id
     folder = Path(client.get_run(run_id).info.artifact_uri.removeprefix("file://")) / "registration"
     folder.mkdir(parents=True)
-    np.save(folder / "right.npy", right)
+    np.save(folder / "right.npy", correct)
     model = client.create_logged_model(experiment, name="student", source_run_id=run_id)
     version = registry.register(client, name, model.model_id, run_id, digest, test, ["# card\n"])
-    return version, registry.challenge(client, version, right)
+    return version, registry.challenge(client, version, correct)
 
 
 def aliases(client, name: str) -> dict[str, int]:
     return {alias: int(version) for alias, version in client.get_registered_model(name).aliases.items()}
 
 
-def test_a_challenger_becomes_champion_by_mcnemars_test_alone(client):
-    right = np.ones(1000, bool)
-    right[:40] = False  # 40 errors
-    _, verdict = registered(client, "digits", "1", right)
+def test_challenger_becomes_champion_by_mcnemars_test_alone(client):
+    correct = np.ones(1000, bool)
+    correct[:40] = False  # 40 errors
+    _, verdict = registered(client, "digits", "1", correct)
     assert verdict == "champion: there was none"
     assert aliases(client, "digits") == {"challenger": 1, "champion": 1}
 
-    slightly = right.copy()
+    slightly = correct.copy()
     slightly[:10], slightly[900:904] = True, False  # 10 won, 4 lost: 34 errors
     p = 2 * binom.cdf(4, 14, 0.5)
     assert p > 0.05
     _, verdict = registered(client, "digits", "2", slightly)
-    assert verdict.startswith("challenger: not shown to be better than version 1 (right where that is wrong on 10 ")
+    assert verdict.startswith("challenger: not shown to be better than version 1 (alone correct on 10 ")
     assert f"McNemar p = {p:.2g}" in verdict
     assert aliases(client, "digits") == {"challenger": 2, "champion": 1}
 
-    clearly = right.copy()
+    clearly = correct.copy()
     clearly[:20], clearly[900:904] = True, False  # 20 won, 4 lost
     assert 2 * binom.cdf(4, 24, 0.5) < 0.05
     version, verdict = registered(client, "digits", "3", clearly)
@@ -66,18 +66,18 @@ def test_a_challenger_becomes_champion_by_mcnemars_test_alone(client):
     assert aliases(client, "digits") == {"challenger": 3, "champion": 3}
     assert client.get_model_version("digits", version.version).tags[registry.VERDICT_TAG] == verdict
 
-    _, verdict = registered(client, "digits", "4", right)  # worse, and significantly so
+    _, verdict = registered(client, "digits", "4", correct)  # worse, and significantly so
     assert verdict.startswith("challenger: not shown")
     assert aliases(client, "digits") == {"challenger": 4, "champion": 3}
 
-    # the champion's answers are gone, as after `mlflow gc`: nobody is compared, and nothing fails
-    kept = Path(client.get_run(version.run_id).info.artifact_uri.removeprefix("file://")) / registry.ANSWERS
-    answers = kept.read_bytes()
+    # the champion's predictions are gone, as after `mlflow gc`: no version is compared, and nothing fails
+    kept = Path(client.get_run(version.run_id).info.artifact_uri.removeprefix("file://")) / registry.CORRECT
+    kept_bytes = kept.read_bytes()
     kept.unlink()
     _, verdict = registered(client, "digits", "5", clearly)
     assert verdict.startswith("not compared: the artifact registration/right.npy of version 3, the champion, is gone")
     assert aliases(client, "digits") == {"challenger": 5, "champion": 3}
-    kept.write_bytes(answers)
+    kept.write_bytes(kept_bytes)
 
     # the same file again is the same version, and keeps its verdict
     again, verdict = registered(client, "digits", "3", clearly)
@@ -94,7 +94,7 @@ def test_another_test_set_is_not_compared(client):
     assert aliases(client, "letters") == {"challenger": 2, "champion": 1}
 
 
-def test_a_champion_made_by_hand_is_not_replaced(client):
+def test_champion_made_by_hand_is_not_replaced(client):
     client.create_registered_model("mine")
     client.create_model_version("mine", source=f"runs:/{'0' * 32}/model")
     client.set_registered_model_alias("mine", "champion", "1")
@@ -103,21 +103,21 @@ def test_a_champion_made_by_hand_is_not_replaced(client):
     assert aliases(client, "mine") == {"challenger": 2, "champion": 1}
 
 
-def test_the_same_student_again_gets_its_newest_card(client):
-    right = np.ones(10, bool)
-    registered(client, "again", "1", right)
+def test_same_student_again_gets_its_newest_card(client):
+    correct = np.ones(10, bool)
+    registered(client, "again", "1", correct)
     model = client.search_model_versions("name = 'again'")[0]
     registry.register(client, "again", model.model_id, model.run_id, "1", TEST, ["# another card\n"])
     (version,) = client.search_model_versions("name = 'again'")
     assert version.description == "# another card\n\n"
 
 
-def test_another_error_of_the_server_is_not_swallowed(client):
+def test_other_error_of_the_server_is_raised(client):
     with pytest.raises(MlflowException):
         registry.register(client, "", "m-1", "0" * 32, "1", TEST, [])
 
 
-def test_a_description_holds_whole_sections(client):
+def test_description_holds_whole_sections(client):
     card = ["# one\n", "## two\n" + "x" * 4000 + "\n", "## three\n" + "y" * 4000 + "\n"]
     text = registry.description(card)
     assert len(text) <= 5000
@@ -148,7 +148,9 @@ def test_the_cards_numbers_are_the_runs(pipeline):
     images, labels = (np.load(pipeline / f"data/prepared/test_{part}.npy") for part in ("images", "labels"))
     predicted = model.predict(images, verbose=0).argmax(axis=1)
     errors, confusion = int((predicted != labels).sum()), confusion_matrix(labels, predicted)
-    assert f"**{100 * np.mean(predicted == labels):.2f} % right** on {len(labels)} test images, {errors} errors" in card
+    assert (
+        f"**accuracy {100 * np.mean(predicted == labels):.2f} %** on {len(labels)} test images, {errors} errors" in card
+    )
     assert f"{model.count_params():,} parameters" in card
     recall = np.diag(confusion) / confusion.sum(axis=1)
     weakest = int(np.argmin(recall))

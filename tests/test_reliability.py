@@ -1,4 +1,4 @@
-"""The promises of RELIABILITY.md that take minutes to check: `pytest -m long` runs them."""
+"""The promises of docs/reliability.md that take minutes to check: `pytest -m long` runs them."""
 
 import random
 import shutil
@@ -23,7 +23,7 @@ from conftest import (
     started,
     store,
     tracked,
-    wait_for_delivery,
+    wait_for_sync,
 )
 
 pytestmark = pytest.mark.long
@@ -49,7 +49,7 @@ def test_two_fresh_clones_end_with_the_same_bytes(pipeline, tmp_path):
 
 
 def test_a_pipeline_killed_at_random_moments_ends_as_if_nothing_had_happened(pipeline, tmp_path):
-    """SIGKILL for DVC, stage and delivery together, as when the power fails or memory runs out."""
+    """SIGKILL for DVC, stage and sync together, as when the power fails or memory runs out."""
     run(tmp_path, "git", "clone", "--quiet", str(pipeline), "killed")
     folder = tmp_path / "killed"
     draw = random.Random(0)
@@ -75,7 +75,7 @@ def test_a_pipeline_killed_at_random_moments_ends_as_if_nothing_had_happened(pip
     before, after = outputs(pipeline), outputs(folder)
     assert before.keys() == after.keys()
     assert {name for name in before if before[name] != after[name]} <= set(TIMINGS)
-    run(folder, "python", "-m", "pipeline.tracking.delivery")
+    wait_for_sync(folder)
     client = store(folder)
     experiment = client.get_experiment_by_name("distillery").experiment_id
     for stage, epochs in (("train_teacher", 4), ("distill", 3), ("train_scratch", 3)):
@@ -177,6 +177,7 @@ def without_record(pipeline: Path, tmp_path: Path) -> Path:
 
 
 def check_complete(folder: Path, names: list[str]) -> None:
+    wait_for_sync(folder)
     client = store(folder)
     experiment = client.get_experiment_by_name("distillery")
     runs = client.search_runs([experiment.experiment_id], max_results=500)
@@ -231,5 +232,5 @@ def test_sigterm_ends_the_stage_and_its_run(pipeline, tmp_path):
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, said
     assert "Traceback" not in said
-    wait_for_delivery(folder)
+    wait_for_sync(folder)
     assert tracked(folder, "workspace")["distill"].info.status == "KILLED"

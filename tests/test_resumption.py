@@ -11,134 +11,101 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import change_params, environment, run, started, store, tracked, wait_for_delivery
-from sklearn.datasets import load_digits
+from conftest import ROOT, change_params, environment, run, spec, started, store, tracked, wait_for_sync
 
+from distillery import Distiller, build_model, save_model
 from distillery.data.errors import InputError
 from distillery.data.prepared import Split
-from distillery.distillation.distiller import Distiller
-from distillery.learning.augmentation import stored_offsets
-from distillery.learning.batches import Batches
-from distillery.learning.checkpoint import ResumePoint
-from distillery.learning.models import build_model, save_model, served_copy
+from distillery.learning.augmentation import Policy, Views
+from distillery.learning.batches import Batches, Examples
+from distillery.learning.checkpoint import Checkpoint
+from distillery.learning.models import float32_copy
+from distillery.learning.settings import Training
 from distillery.learning.training import compile_model, fit
-from distillery.students.train import train_students
+from distillery.students.train import SeedTrainer, train_students
 from distillery.students.training_set import TrainingSet
-from pipeline.params import TRAINED, Student, TrainTeacher, load_params
-from pipeline.resume import unfinished_work, work_digest
+from pipeline import stages
+from pipeline.params import load_params
+from pipeline.resume import resume_directory, stage_fingerprint
 
-ROOT = Path(__file__).resolve().parent.parent
-SHAPE = (8, 8, 1)
-TRAINING = {
-    "epochs": 4,
-    "batch_size": 64,
-    "learning_rate": 0.003,
-    "schedule": "cosine",
-    "weight_decay": 0.01,
-    "dropout": 0.3,
-    "compilation": "auto",
-    "steps_per_execution": 64,
-    "devices": 1,
-}
+TRAINING = {"epochs": 4, "batch_size": 64, "learning_rate": 0.003}
 
 
 class Stopped(Exception):
     pass
 
 
-@pytest.fixture(scope="module")
-def digits():
-    bunch = load_digits()
-    return (bunch.images * 15).astype(np.uint8)[..., np.newaxis], bunch.target.astype(np.int32)
-
-
-def teacher(digits, path: Path, resume_point: ResumePoint | None, stop_after: int = 99, **changes):
+def teacher(digits, path: Path, checkpoint: Checkpoint | None, stop_after: int = 99, **changes):
     """Augmentation, dropout, batch normalisation, weight decay, a schedule: all that has a state, in one training."""
-    settings = TrainTeacher(
-        **(TRAINING | {"jitter": 1, "flip": True, "seed": 3, "model": TRAINED, "max_norm": 2.0} | changes),
-        softmax_temperature=1.0,
-    )
-    build = {"image_shape": SHAPE, "classes": 10, "dropout": settings.dropout, "seed": settings.seed}
-    model = build_model(settings.architecture, **build, max_norm=settings.max_norm, precision=settings.precision)
-    batches = Batches(digits[0][:150], digits[1][:150], settings.batch_size, 3, jitter=1, flip=True)
-    compile_model(model, settings, len(batches), label_smoothing=0.0)
-    told = []
+    changes = {"architecture": "dense_128", "precision": "float32"} | changes
+    training = Training(**TRAINING, weight_decay=0.01, precision=changes["precision"])
+    built_from = spec(changes["architecture"], dropout=0.3, max_norm=2.0)
+    model = build_model(built_from, 3, training.precision)
+    examples = Examples(digits[0][:150], digits[1][:150])
+    batches = Batches(examples, training.batch_size, 3, Policy(max_shift=1, horizontal_flip=True))
+    compile_model(model, training, len(batches), label_smoothing=0.0)
+    seen = []
 
-    def on_epoch(epoch):
-        told.append(epoch)
-        if epoch.number == stop_after and len(told) == stop_after:
+    def on_epoch_end(epoch):
+        seen.append(epoch)
+        if epoch.number == stop_after and len(seen) == stop_after:
             raise Stopped
 
-    fitted = fit(model, batches, digits[0][600:900], digits[1][600:900], settings.epochs, on_epoch, resume_point)
-    save_model(served_copy(model, architecture=settings.architecture, **build), path)
-    return fitted, told
+    validation = Split(digits[0][600:900], digits[1][600:900], "")
+    result = fit(model, batches, validation, training.epochs, on_epoch_end, checkpoint)
+    save_model(float32_copy(model, built_from, 3), path)
+    return result, seen
 
 
 @pytest.mark.parametrize(
     ("architecture", "precision", "stops"),
     [("vgg_64_128_256", "float32", [1, 3]), ("dense_1200_1200", "mixed_bfloat16", [2, 4])],
 )
-def test_a_teacher_stopped_after_an_epoch_ends_with_the_same_bytes(digits, tmp_path, architecture, precision, stops):
+def test_teacher_stopped_after_an_epoch_ends_with_the_same_bytes(digits, tmp_path, architecture, precision, stops):
     kind = {"architecture": architecture, "precision": precision}
-    undisturbed, told = teacher(digits, tmp_path / "undisturbed.keras", None, **kind)
+    undisturbed, seen = teacher(digits, tmp_path / "undisturbed.keras", None, **kind)
     for stop_after in stops:
         folder = tmp_path / f"stopped after {stop_after}"
         with pytest.raises(Stopped):
-            teacher(digits, tmp_path / "never.keras", ResumePoint(folder, "teacher"), stop_after, **kind)
-        resumed, told_again = teacher(digits, tmp_path / "resumed.keras", ResumePoint(folder, "teacher"), **kind)
+            teacher(digits, tmp_path / "never.keras", Checkpoint(folder, "teacher"), stop_after, **kind)
+        resumed, seen_again = teacher(digits, tmp_path / "resumed.keras", Checkpoint(folder, "teacher"), **kind)
         assert (tmp_path / "resumed.keras").read_bytes() == (tmp_path / "undisturbed.keras").read_bytes()
-        assert [epoch.metrics for epoch in told_again] == [epoch.metrics for epoch in told]
+        assert [epoch.metrics for epoch in seen_again] == [epoch.metrics for epoch in seen]
         assert [epoch.metrics for epoch in resumed.epochs] == [epoch.metrics for epoch in undisturbed.epochs]
         assert resumed.best_epoch == undisturbed.best_epoch
-        for mine, other in zip(told_again, told, strict=True):
+        for mine, other in zip(seen_again, seen, strict=True):
             np.testing.assert_array_equal(mine.predictions, other.predictions)
     assert not (tmp_path / "never.keras").exists()
 
 
 def test_students_stopped_at_an_epoch_end_with_the_same_bytes(digits, tmp_path):
     images, labels = digits[0][:600], digits[1][:600]
-    offsets = stored_offsets(600, views=3, jitter=1, flip=False)
-    validation = Split(digits[0][600:800], digits[1][600:800], "validation")
-    data = TrainingSet(Split(images, labels, "train"), np.arange(600), offsets, validation)
     logits = np.random.default_rng(0).normal(size=(3, 600, 10)).astype(np.float32)
-    student = Student(
-        **(TRAINING | {"epochs": 2}),
-        architecture="dense_128",
-        precision="float32",
-        jitter=1,
-        flip=False,
-        views=3,
-        omit_classes=[],
-        seeds=[5, 6],
-    )
+    views = Views(Policy(max_shift=1), 600, 3)
+    examples = Examples(images, labels, np.arange(600), views, {"logits": logits})
+    data = TrainingSet(examples, Split(digits[0][600:800], digits[1][600:800], "validation"), "train")
+    training = Training(**TRAINING | {"epochs": 2})
 
     def train(folder: Path, resume_folder: Path | None, stop_at: tuple[int, int] | None = None) -> list:
-        told = []
+        seen = []
 
-        def on_epoch(seed, epoch):
-            told.append((seed, epoch.number, epoch.metrics, epoch.ended))
+        def on_epoch_end(seed, epoch):
+            seen.append((seed, epoch.number, epoch.metrics, epoch.ended))
             if (seed, epoch.number) == stop_at:
                 raise Stopped
 
-        train_students(
-            folder,
-            student,
-            10,
-            data,
-            on_epoch,
-            resume_folder=resume_folder,
-            distiller=lambda model: Distiller(model, 4.0, 0.1),
-            teacher_logits=logits,
-        )
-        return told
+        built_from = spec("dense_128", dropout=0.3)
+        trainer = SeedTrainer(built_from, training, 5, 600, lambda model: Distiller(model, 4.0, 0.1))
+        train_students(trainer, [5, 6], data, folder, on_epoch_end, resume_folder)
+        return seen
 
-    told = train(tmp_path / "undisturbed", None)
+    seen = train(tmp_path / "undisturbed", None)
     for stop_at in ((5, 1), (6, 1)):
         folder = tmp_path / f"stopped at {stop_at}"
         with pytest.raises(Stopped):
             train(tmp_path / "never", folder, stop_at)
-        told_again = train(tmp_path / "resumed", folder)
-        assert [row[:3] for row in told_again] == [row[:3] for row in told]
+        seen_again = train(tmp_path / "resumed", folder)
+        assert [row[:3] for row in seen_again] == [row[:3] for row in seen]
         for seed in (5, 6):
             name = f"seed_{seed}.keras"
             assert (tmp_path / "resumed" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
@@ -146,33 +113,31 @@ def test_students_stopped_at_an_epoch_end_with_the_same_bytes(digits, tmp_path):
 
 def test_an_epoch_keeps_the_time_at_which_it_ended(digits, tmp_path):
     """By its time MLflow knows a metric that it has already."""
-    kind = {"architecture": "dense_128", "precision": "float32"}
-    point = ResumePoint(tmp_path, "teacher")
+    checkpoint = Checkpoint(tmp_path, "teacher")
     with pytest.raises(Stopped):
-        teacher(digits, tmp_path / "never.keras", point, 2, **kind)
-    before = [epoch.ended for epoch in point.load().epochs]
+        teacher(digits, tmp_path / "never.keras", checkpoint, 2)
+    before = [epoch.ended for epoch in checkpoint.load().epochs]
     time.sleep(0.01)
-    _, told = teacher(digits, tmp_path / "resumed.keras", point, **kind)
-    assert [epoch.ended for epoch in told[:2]] == before
-    assert told[2].ended > before[1]
+    _, seen = teacher(digits, tmp_path / "resumed.keras", checkpoint)
+    assert [epoch.ended for epoch in seen[:2]] == before
+    assert seen[2].ended > before[1]
 
 
-def test_a_damaged_resume_point_is_told_in_one_line(digits, tmp_path):
-    kind = {"architecture": "dense_128", "precision": "float32"}
+def test_damaged_checkpoint_raises_input_error(digits, tmp_path):
     with pytest.raises(Stopped):
-        teacher(digits, tmp_path / "never.keras", ResumePoint(tmp_path, "teacher"), 2, **kind)
+        teacher(digits, tmp_path / "never.keras", Checkpoint(tmp_path, "teacher"), 2)
     path = tmp_path / "teacher.npz"
     whole = path.read_bytes()
     for damage in (whole[: len(whole) // 2], b"", b"\0" * len(whole), whole[:1000] + b"x" + whole[1001:]):
         path.write_bytes(damage)
         with pytest.raises(InputError, match=r"teacher\.npz: damaged .*; remove the folder .* and run `dvc"):
-            ResumePoint(tmp_path, "teacher").load()
+            Checkpoint(tmp_path, "teacher").load()
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """What `work_digest` reads: parameters, `dvc.yaml`, modules and the description of the data."""
-    for room in ("stages", "distillery", "pipeline"):
+    """What a fingerprint is made from: parameters, `dvc.yaml`, code and the description of the data."""
+    for room in ("stages", "distillery", "pipeline", "datasets", "architectures", "methods"):
         shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(ROOT / name, tmp_path)
@@ -180,16 +145,20 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "data/prepared/dataset.json").write_text('{"digests": {"train": "ab"}}')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    stages._stages.cache_clear()
     return tmp_path
 
 
-def test_changed_parameters_data_or_code_are_other_work(project, monkeypatch):
+def test_changed_parameters_data_or_code_have_another_fingerprint(project, monkeypatch):
     def digest() -> str:
-        return work_digest("distill", load_params().flat())
+        return stage_fingerprint("distill", load_params().flat())
 
     first = digest()
     assert digest() == first
     (project / "distillery/figures.py").write_text("# no module of this stage")
+    (project / "methods/dkd.py").write_text((project / "methods/dkd.py").read_text() + "# another method")
+    (project / "methods/example.py").write_text("def loss(labels, teacher, student, temperature): pass")
+    change_params(project, {"distill": {"dkd": {"beta": 2.0}}})
     change_params(project, {"evaluate": {"sheet_images": 3}, "train_scratch": {"label_smoothing": 0.1}})
     assert digest() == first
     seen = {first}
@@ -198,6 +167,9 @@ def test_changed_parameters_data_or_code_are_other_work(project, monkeypatch):
         lambda: change_params(project, {"student": {"seeds": [0, 1]}}),
         lambda: (project / "data/prepared/dataset.json").write_text('{"digests": {"train": "cd"}}'),
         lambda: (project / "distillery/learning/losses.py").write_text("# another loss"),
+        lambda: (project / "distillery/learning/new.py").write_text("# a new module in a folder of code"),
+        lambda: (project / "methods/kd.py").write_text("def loss(labels, teacher, student, temperature): pass"),
+        lambda: (project / "architectures/dense_800_800.py").write_text("def features(pixels, dropout): pass"),
         lambda: monkeypatch.setenv("KERAS_BACKEND", "jax"),
     ):
         change()
@@ -209,16 +181,16 @@ def test_the_folder_is_found_again_only_after_a_stop_and_by_one_process_at_a_tim
     parameters = load_params().flat()
 
     def stopped() -> None:
-        with unfinished_work("distill", parameters) as first:
+        with resume_directory("distill", parameters) as first:
             (first / "kept").write_text("x")
-            with unfinished_work("distill", parameters) as beside:
+            with resume_directory("distill", parameters) as beside:
                 assert not list(beside.glob("kept"))
             assert not beside.exists()
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         stopped()
-    with unfinished_work("distill", parameters) as again:
+    with resume_directory("distill", parameters) as again:
         assert (again / "kept").is_file()
     assert not again.exists()
 
@@ -227,21 +199,21 @@ def test_what_nobody_came_back_for_is_removed_after_a_month(project, monkeypatch
     parameters = load_params().flat()
     left = project / ".distillery/resume/distill-0123456789abcdef01234567.1"
     left.mkdir(parents=True)
-    with unfinished_work("distill", parameters):
+    with resume_directory("distill", parameters):
         assert left.exists()
     os.utime(left, (time.time() - 31 * 24 * 3600,) * 2)
-    with unfinished_work("distill", parameters):
+    with resume_directory("distill", parameters):
         assert not left.exists()
 
 
 def test_of_two_that_did_the_same_work_the_one_that_was_stopped_is_gone_on_with(project):
     parameters = load_params().flat()
-    first, second = unfinished_work("distill", parameters), unfinished_work("distill", parameters)
+    first, second = resume_directory("distill", parameters), resume_directory("distill", parameters)
     first.__enter__()
     (second.__enter__() / "kept").write_text("x")
     first.__exit__(None, None, None)  # it ends well
     second.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
-    with unfinished_work("distill", parameters) as again:
+    with resume_directory("distill", parameters) as again:
         assert (again / "kept").is_file()
 
 
@@ -264,7 +236,7 @@ def kill_after(process: subprocess.Popen, words: str) -> str:
 
 
 def kill_while_writing(process: subprocess.Popen, folder: Path) -> None:
-    """SIGKILL while a resume point is being written under its temporary name."""
+    """SIGKILL while a checkpoint is being written under its temporary name."""
     for line in process.stdout:
         if "Epoch" in line:  # what an earlier process left half written is gone by now
             break
@@ -302,6 +274,7 @@ def test_a_stage_killed_in_the_first_epoch_between_epochs_and_while_writing(pipe
     assert made_by(folder, "distill") == before
     assert not resume_files(folder)
 
+    wait_for_sync(folder)
     client, record = store(folder), tracked(folder, "workspace")
     experiment = client.get_experiment_by_name("distillery").experiment_id
     assert len(client.search_runs([experiment])) == 1
@@ -330,18 +303,19 @@ def test_ctrl_c_ends_quickly_and_the_run_is_marked_killed(pipeline, tmp_path):
     assert process.returncode == 1
     assert said.strip().splitlines()[-1] == "train_scratch: interrupted"
     assert "Traceback" not in said
-    wait_for_delivery(folder)
+    wait_for_sync(folder)
     client = store(folder)
     (stopped,) = client.search_runs(
         [client.get_experiment_by_name("distillery").experiment_id],
         "attributes.status = 'KILLED'",
     )
-    run(folder, "python", "-m", "stages.train_scratch", DVC_ROOT=str(folder))
+    run(folder, "python", "-m", "pipeline", "train_scratch", DVC_ROOT=str(folder))
+    wait_for_sync(folder)
     assert client.get_run(stopped.info.run_id).info.status == "FINISHED"
     assert made_by(folder, "train_scratch") == before
 
 
-def test_a_full_disk_ends_in_one_line_and_leaves_the_earlier_results(pipeline, tmp_path):
+def test_full_disk_raises_one_line_and_leaves_the_earlier_results(pipeline, tmp_path):
     """The system refuses to write any further into a file than a megabyte, as a full disk does."""
     folder = shutil.copytree(pipeline, tmp_path / "clone")
     before = made_by(folder, "distill")
@@ -363,7 +337,8 @@ def test_a_full_disk_ends_in_one_line_and_leaves_the_earlier_results(pipeline, t
 
 
 LITTLE_ROOM = """
-import resource, runpy
+import resource, runpy, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-runpy.run_module("stages.distill", run_name="__main__")
+sys.argv = ["pipeline", "distill"]
+runpy.run_module("pipeline", run_name="__main__")
 """

@@ -1,250 +1,339 @@
-"""Journals and their delivery to a real MLflow."""
+"""Run logs and their way to a real MLflow."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import mlflow
 import numpy as np
-import psutil
 import pytest
-from conftest import environment, wait_for_delivery
+from conftest import environment, processes, store
+from filelock import FileLock
 
 from distillery.data.errors import InputError
-from pipeline.tracking.delivery import deliver_waiting
-from pipeline.tracking.journal import Journal
+from distillery.data.prepared import DatasetInfo
+from pipeline.tracking import run_log
+from pipeline.tracking.run_log import RunLog
+from pipeline.tracking.sync import sync_pending
 
 ROOT = Path(__file__).resolve().parent.parent
-PARAMETERS = {"distill.temperature": 4.0, "student.seeds": [0, 1], "evaluate.sheet_images": 8}
-RECORD = """
+PARAMETERS = {"distill.temperature": 4.0, "student.seeds": [0, 1]}
+STAGE = """
 import sys, time
-from pipeline.tracking.journal import Journal
-with Journal("distill", {"distill.temperature": 4.0}, ["distill"]) as run:
+from pipeline.tracking.run_log import RunLog
+with RunLog("distill", {"distill.temperature": 4.0}) as run:
     for epoch in range(1, 6):
         run.metrics({"loss": 1 / epoch}, step=epoch)
         print(epoch, flush=True)
         time.sleep(float(sys.argv[1]))
 """
-
-PIPELINE = """
-import os, subprocess, sys
-for _ in sys.stdin:  # runs a stage at each line, as DVC runs its stages: by a shell that may stay between them
-    command = ["/bin/sh", "-c", '"$0" "$@"; exit $?', sys.executable, "-c", sys.argv[1], "0"]
-    subprocess.run(command, env=os.environ | {"DVC_STAGE": "distill"}, check=True)
-    print("ended", flush=True)
-"""
+INFO = DatasetInfo(
+    name="digits",
+    classes=["a", "ß"],
+    image_shape=(8, 8, 1),
+    sizes={"train": 9},
+    class_counts={"train": [4, 5]},
+    source="somewhere",
+    digests={"train": "ab" * 32, "test": "cd" * 32},
+)
 
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
-    """An empty repository, with this process and its children working in the project for the modules."""
+    """A repository with the project's modules and no data."""
+    for room in ("pipeline", "distillery"):
+        (tmp_path / room).symlink_to(ROOT / room)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def client(repository: Path) -> mlflow.MlflowClient:
-    return mlflow.MlflowClient(f"sqlite:///{repository}/mlflow.db")
-
-
-def runs(client: mlflow.MlflowClient, experiment: str = "distillery"):
+def runs(repository: Path, experiment: str = "distillery"):
+    client = store(repository)
     found = client.get_experiment_by_name(experiment)
     return client.search_runs([found.experiment_id], order_by=["attributes.start_time"]) if found else []
 
 
-def test_what_is_recorded_arrives(repository, monkeypatch):
+def stage(repository: Path, pause: str, **changes: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", STAGE, pause],
+        cwd=repository,
+        env=environment(DVC_ROOT=str(repository), **changes),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def syncs(repository: Path) -> list[int]:
+    return processes(repository, b"tracking.sync")
+
+
+def test_recorded_events_arrive(repository, monkeypatch):
     monkeypatch.setenv("DVC_EXP_NAME", "brave-whale")
     picture = np.array([[5, 1], [0, 4]])
     (repository / "curves.csv").write_text("epoch\n1\n")
-    about = {
-        "name": "digits",
-        "digests": {"train": "ab" * 32, "test": "cd" * 32},
-        "sizes": {"train": 9},
-        "image_shape": [8, 8, 1],
-        "source": "somewhere",
-    }
-    with Journal("distill", PARAMETERS, ["distill", "student"]) as run:
-        run.dataset(about, "training")
+    with RunLog("distill", PARAMETERS) as run:
+        run.dataset(INFO, "training")
         for epoch in (1, 2):
-            run.metrics({"loss": 1 / epoch, "seed_0/loss": 2.0}, step=epoch)
-            run.figure("confusion_matrix", "series", step=epoch, confusion=picture, classes=["a", "ß"], title="t")
+            run.epoch(epoch, 1000 * epoch, {"loss": 1 / epoch, "seed_0/loss": 2.0}, picture, ["a", "ß"])
         run.metrics({"gain": {"points": 0.5}})
         run.artifact(repository / "curves.csv", "curves")
         run.table("per_class.json", {"ß": 0.25})
         run.figure("confusion_matrix", "final", confusion=picture, classes=["a", "ß"], title="t")
         run.tags({"note": "text"})
-    assert not list((repository / ".distillery/outbox").glob("*/journal.jsonl"))
-    wait_for_delivery(repository)  # the folder goes after the journal
 
-    store = client(repository)
-    (found,) = runs(store)
+    (found,) = runs(repository)
     assert found.info.status == "FINISHED"
     assert found.info.run_name == "brave-whale/distill"
     assert found.data.params == {"distill.temperature": "4.0", "student.seeds": "[0, 1]"}
     assert found.data.metrics == {"loss": 0.5, "seed_0/loss": 2.0, "gain.points": 0.5}
-    assert [(point.step, point.value) for point in store.get_metric_history(found.info.run_id, "loss")] == [
-        (1, 1.0),
-        (2, 0.5),
-    ]
+    history = store(repository).get_metric_history(found.info.run_id, "loss")
+    assert [(point.step, point.value, point.timestamp) for point in history] == [(1, 1.0, 1000), (2, 0.5, 2000)]
     assert found.data.tags["note"] == "text"
     (dataset,) = found.inputs.dataset_inputs
     assert (dataset.dataset.name, dataset.dataset.digest) == ("digits", "abababab")
-    names = {
-        artifact.path
-        for folder in ("", "curves", "figures", "images")
-        for artifact in store.list_artifacts(found.info.run_id, folder)
-    }
+    names = artifacts(repository, found, "", "curves", "figures", "images")
     assert {"curves/curves.csv", "per_class.json", "figures/final.png"} <= names
-    steps = [name for name in names if name.startswith("images/series") and name.endswith(".png")]
-    assert len(steps) == 2
+    for step in (1, 2):
+        start = f"images/confusion_over_epochs+step+{step}+timestamp+{1000 * step}+"
+        assert sorted(name.split("+")[-1][-4:] for name in names if name.startswith(start)) == [".png", "webp"]
     assert Path(found.info.artifact_uri.removeprefix("file://")).is_relative_to(repository / "mlartifacts")
+
+
+def artifacts(repository: Path, found, *folders: str) -> set[str]:
+    client = store(repository)
+    return {item.path for folder in folders for item in client.list_artifacts(found.info.run_id, folder)}
 
 
 @pytest.mark.parametrize(
     ("error", "status"), [(InputError("bad"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(143), "KILLED")]
 )
-def test_a_stage_that_fails_is_recorded_as_failed(repository, error, status):
+def test_failing_stage_is_recorded_as_failed(repository, error, status):
     def failing_stage():
-        with Journal("distill", PARAMETERS, ["distill"]):
+        with RunLog("distill", PARAMETERS):
             raise error
 
     with pytest.raises(type(error)):
         failing_stage()
-    wait_for_delivery(repository)
-    assert [run.info.status for run in runs(client(repository))] == [status]
+    assert [run.info.status for run in runs(repository)] == [status]
 
 
-def test_a_stage_killed_without_a_word_is_recorded_as_killed(repository):
-    stage = subprocess.Popen(
-        [sys.executable, "-c", RECORD, "60"],
-        cwd=ROOT,
-        env=environment(DVC_ROOT=str(repository)),
-        stdout=subprocess.PIPE,
-    )
-    stage.stdout.readline()
-    stage.kill()
-    stage.wait()
-    wait_for_delivery(repository)
-    (found,) = runs(client(repository))
+def test_killed_stage_is_recorded_as_killed(repository):
+    process = stage(repository, "60")
+    process.stdout.readline()
+    process.kill()
+    process.wait()
+    (found,) = runs(repository)
     assert found.info.status == "KILLED"
     assert found.data.metrics == {"loss": 1.0}
 
 
-def test_the_stages_of_a_pipeline_share_a_delivery_that_ends_with_it(repository):
-    with subprocess.Popen(
-        [sys.executable, "-c", PIPELINE, RECORD],
-        cwd=ROOT,
-        env=environment(DVC_ROOT=str(repository)),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as pipeline:
+def test_consecutive_stages_share_one_sync_that_ends(repository):
+    def run_stage() -> list[int]:
+        process = stage(repository, "0.5")
+        said, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, said
+        assert "warning" not in said
+        return syncs(repository)
 
-        def run_stage() -> psutil.Process:
-            pipeline.stdin.write("\n")
-            pipeline.stdin.flush()
-            while pipeline.stdout.readline() != "ended\n":
-                assert pipeline.poll() is None
-            assert not list((repository / ".distillery/outbox").glob("*/journal.jsonl"))
-            (delivery,) = deliveries(repository)
-            return delivery
-
-        first = run_stage()
-        assert run_stage() == first
-        first.kill()
-        last = run_stage()
-        assert last != first
-    wait_for_delivery(repository)
-    _, left = psutil.wait_procs([last], timeout=30)
-    assert all(process.status() == psutil.STATUS_ZOMBIE for process in left)  # where nobody asks how it ended
-    assert [run.info.status for run in runs(client(repository))] == ["FINISHED"] * 3
+    (first,) = run_stage()
+    assert run_stage() == [first]
+    os.kill(first, signal.SIGKILL)
+    while first in syncs(repository):
+        time.sleep(0.05)
+    (last,) = run_stage()
+    assert last != first
+    assert [run.info.status for run in runs(repository)] == ["FINISHED"] * 3
+    deadline = time.monotonic() + 60
+    while syncs(repository):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
-def deliveries(repository: Path) -> list[psutil.Process]:
-    """The processes that deliver this repository's journals."""
-    return [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if "pipeline.tracking.delivery" in (words := process.info["cmdline"] or [])
-        and str(repository) in "".join(words)
-    ]
-
-
-def test_delivery_from_the_start_again_changes_nothing(repository):
-    """As after a power cut between what MLflow has and the note of it."""
-    kept = repository / "kept"
-    with Journal("distill", PARAMETERS, ["distill"]) as run:
-        run.metrics({"loss": 1.0}, step=1)
-        run.metrics({"loss": 0.5}, step=2)
-        shutil.copytree(run._folder, kept)
-    with open(kept / "journal.jsonl", "a") as journal:
-        journal.write(json.dumps({"kind": "end", "time": 1, "status": "FINISHED"}) + "\n")
-    (kept / "delivered.json").unlink(missing_ok=True)
-    name = runs(client(repository))[0].data.tags["distillery.journal"]
-    shutil.move(kept, repository / ".distillery/outbox" / name)
-    assert deliver_waiting() == (1, 0)
-    (found,) = runs(client(repository))
-    assert len(client(repository).get_metric_history(found.info.run_id, "loss")) == 2
-
-
-def test_two_stages_at_once_on_an_empty_database(repository):
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", RECORD, "0.1"],
-            cwd=ROOT,
-            env=environment(DVC_ROOT=str(repository), DVC_EXP_NAME=f"exp-{number}"),
-            stdout=subprocess.DEVNULL,
-        )
-        for number in range(3)
-    ]
-    assert [process.wait(120) for process in started] == [0, 0, 0]
-    store = client(repository)
-    assert sorted(run.info.run_name for run in runs(store)) == [f"exp-{number}/distill" for number in range(3)]
-    for run in runs(store):
-        assert run.info.status == "FINISHED"
-        assert len(store.get_metric_history(run.info.run_id, "loss")) == 5
-    assert runs(store, "Default") == []
-
-
-def test_a_journal_that_cannot_be_read_holds_no_other_back(repository):
-    broken = repository / ".distillery/outbox/1-broken"
-    broken.mkdir(parents=True)
-    (broken / "journal.jsonl").write_text('{"kind": "start", "record": "x"}\n')
-    (broken / "delivered.json").write_text("{")
-    with Journal("distill", PARAMETERS, ["distill"]) as run:
-        run.metrics({"loss": 0.5}, step=1)
-    (found,) = runs(client(repository))
+def test_sync_killed_during_a_stage_is_started_again_at_its_end(repository):
+    process = stage(repository, "1")
+    process.stdout.readline()
+    (sync,) = syncs(repository)
+    os.kill(sync, signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    (found,) = runs(repository)
     assert found.info.status == "FINISHED"
-    assert deliver_waiting() == (0, 1)
-    assert (broken / "journal.jsonl").is_file()
+    assert len(store(repository).get_metric_history(found.info.run_id, "loss")) == 5
 
 
-def test_a_full_disk_leaves_no_half_line_in_the_journal(repository):
+def test_sync_killed_while_it_makes_the_database_loses_nothing(repository):
+    process = stage(repository, "0")
+    process.communicate(timeout=60)
+    deadline = time.monotonic() + 60
+    while not (repository / ".distillery/mlflow.db").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (sync,) = syncs(repository)
+    os.kill(sync, signal.SIGKILL)
+    assert not (repository / "mlflow.db").exists()
+    assert sync_pending() == (1, 1)
+    assert [run.info.status for run in runs(repository)] == ["FINISHED"]
+
+
+def test_stage_that_finds_the_lock_taken_at_the_last_moment_is_synced(repository):
+    """The lock is taken while the stage looks, and the process that has it looks again after it released it."""
+    (repository / ".distillery").mkdir()
+    with FileLock(run_log.sync_lock()):
+        with RunLog("distill", PARAMETERS) as run:
+            run.metrics({"loss": 1.0}, step=1)
+        assert syncs(repository) == []
+        by_hand = subprocess.Popen([sys.executable, "-m", "pipeline.tracking.sync", "--background"], cwd=repository)
+        time.sleep(0.5)
+    with RunLog("distill", PARAMETERS):
+        pass
+    assert len(runs(repository)) == 2
+    by_hand.wait(60)
+
+
+def test_stage_without_git_is_recorded(repository, monkeypatch):
+    monkeypatch.setenv("PATH", str(repository))
+    with RunLog("distill", PARAMETERS):
+        pass
+    (found,) = runs(repository)
+    assert "mlflow.source.git.commit" not in found.data.tags
+
+
+def test_stage_does_not_wait_for_sync(repository):
+    (repository / ".distillery").mkdir()
+    with FileLock(run_log.sync_lock()):
+        began = time.monotonic()
+        with RunLog("distill", PARAMETERS) as run:
+            run.metrics({"loss": 1.0}, step=1)
+        assert time.monotonic() - began < 1
+    assert sync_pending() == (1, 1)
+    assert sync_pending() == (0, 0)
+
+
+def test_sync_from_the_start_again_changes_nothing(repository):
+    """As after a power cut between what MLflow has and the note of it."""
+    picture = np.array([[5, 1], [0, 4]])
+    with RunLog("distill", PARAMETERS) as run:
+        run.epoch(1, 1000, {"loss": 1.0}, picture, ["a", "ß"])
+        run.epoch(2, 2000, {"loss": 0.5}, picture, ["a", "ß"])
+        run.dataset(INFO, "training")
+        (repository / "model.keras").write_bytes(b"any bytes")
+        run.model(repository / "model.keras", "student", "d" * 64, INFO)
+        correct = np.array([True, False])
+        run.register(repository / "model.keras", "digits", "d" * 64, card=["# card\n"], correct=correct, info=INFO)
+        shutil.copytree(run._folder, repository / "kept")
+    (repository / "kept/sent.json").unlink(missing_ok=True)
+    with open(repository / "kept/log.jsonl", "a") as log:
+        log.write(json.dumps({"event": "end", "time": 1, "status": "FINISHED"}) + "\n")
+    (found,) = runs(repository)
+    before = artifacts(repository, found, "", "images")
+    shutil.move(repository / "kept", repository / ".distillery/pending" / found.data.tags["distillery.record"])
+    assert sync_pending() == (1, 1)
+    (found,) = runs(repository)
+    assert len(store(repository).get_metric_history(found.info.run_id, "loss")) == 2
+    assert artifacts(repository, found, "", "images") == before
+    assert len(found.inputs.dataset_inputs) == 1
+    (model,) = store(repository).search_logged_models([found.info.experiment_id])
+    assert [output.model_id for output in found.outputs.model_outputs] == [model.model_id]
+    (version,) = store(repository).search_model_versions("name = 'digits'")
+    assert version.source == f"models:/{model.model_id}"
+    (kept,) = (repository / "mlartifacts").rglob("model.keras")
+    assert kept.read_bytes() == b"any bytes"
+
+
+def test_stages_at_once_on_an_empty_database_get_a_run_each(repository):
+    processes = [stage(repository, "0.1", DVC_EXP_NAME=f"exp-{number}") for number in range(3)]
+    assert [process.wait(120) for process in processes] == [0, 0, 0]
+    found = runs(repository)
+    assert sorted(run.info.run_name for run in found) == [f"exp-{number}/distill" for number in range(3)]
+    for run in found:
+        assert run.info.status == "FINISHED"
+        assert len(store(repository).get_metric_history(run.info.run_id, "loss")) == 5
+    assert runs(repository, "Default") == []
+
+
+def test_temporary_folder_may_vanish_before_its_run_is_sent(repository, tmp_path_factory):
+    """As that of `dvc exp run --temp`."""
+    clone = tmp_path_factory.mktemp("clone")
+    for room in ("pipeline", "distillery"):
+        shutil.copytree(ROOT / room, clone / room, ignore=shutil.ignore_patterns("__pycache__"))
+    process = subprocess.run(
+        [sys.executable, "-c", STAGE, "0"], cwd=clone, env=environment(DVC_ROOT=str(repository)), check=True
+    )
+    shutil.rmtree(clone)
+    assert process.returncode == 0
+    (found,) = runs(repository)
+    assert found.info.status == "FINISHED"
+    assert found.data.metrics == {"loss": 0.2}
+
+
+def test_damaged_log_holds_no_other_back_and_is_warned_of(repository, capsys):
+    for number, (log, state) in enumerate([('{"event": "start", "record": "x"}\n', "{"), ("damaged\n", "{}")]):
+        broken = repository / f".distillery/pending/{number}-broken"
+        broken.mkdir(parents=True)
+        (broken / "log.jsonl").write_text(log)
+        (broken / "sent.json").write_text(state)
+    with RunLog("distill", PARAMETERS) as run:
+        run.metrics({"loss": 0.5}, step=1)
+    assert sync_pending()[1] >= 2
+    client = mlflow.MlflowClient(f"sqlite:///{repository}/mlflow.db")
+    (found,) = client.search_runs([client.get_experiment_by_name("distillery").experiment_id])
+    assert found.info.status == "FINISHED"
+    assert sync_pending() == (0, 2)
+    capsys.readouterr()
+    with RunLog("distill", PARAMETERS):
+        pass
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: distill: ")
+    assert str(repository / ".distillery/pending") in line
+    assert "JSONDecodeError" in line
+    assert "`python -m pipeline.tracking.sync`" in line
+    assert len(run_log.pending_runs()) >= 2
+
+
+def test_crashed_sync_is_warned_of(repository):
+    """Here: MLflow cannot be imported."""
+    (repository / "mlflow.py").write_text("raise ImportError('no such thing')\n")
+    process = stage(repository, "1")
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "warning: distill: " in said
+    assert "ImportError: no such thing" in said
+    (repository / "mlflow.py").unlink()
+    answer = subprocess.run([sys.executable, "-m", "pipeline.tracking.sync"], capture_output=True, text=True)
+    assert answer.stdout == "1 of 1 runs synced\n"
+
+
+def test_full_disk_leaves_no_half_line_in_the_log(repository):
     """The system refuses to write further into a file, as a full disk does, and then there is room again."""
     answer = subprocess.run(
         [sys.executable, "-c", LITTLE_ROOM],
-        cwd=ROOT,
+        cwd=repository,
         env=environment(DVC_ROOT=str(repository)),
         capture_output=True,
         text=True,
         check=True,
     )
-    assert answer.stdout.strip().endswith("journal.jsonl")
-    (found,) = runs(client(repository))
+    assert answer.stdout.strip().endswith("log.jsonl")
+    (found,) = runs(repository)
     assert found.info.status == "FINISHED"
     assert found.data.metrics == {"loss": 0.25}
-    assert client(repository).list_artifacts(found.info.run_id) == []
+    assert store(repository).list_artifacts(found.info.run_id) == []
 
 
 LITTLE_ROOM = """
 import resource
-from pipeline.tracking.journal import Journal
+from pipeline.tracking.run_log import RunLog
 _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-with Journal("distill", {"distill.temperature": 4.0}, ["distill"]) as run:
+with RunLog("distill", {"distill.temperature": 4.0}) as run:
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
         run.table("large.json", {"text": "x" * 20_000})
@@ -255,20 +344,20 @@ with Journal("distill", {"distill.temperature": 4.0}, ["distill"]) as run:
 """
 
 
-def test_a_run_goes_on_with_the_same_parameters_and_on_the_same_server_only(repository, monkeypatch):
-    """MLflow refuses another value of a parameter for good, those too on which the result does not depend."""
+def test_run_continues_with_the_same_parameters_and_on_the_same_server_only(repository, monkeypatch):
+    """MLflow refuses another value of a parameter for good, also of one on which the result does not depend."""
     place = repository / "resume"
     place.mkdir()
+    picture = np.array([[5, 1], [0, 4]])
 
     def stopped_or_done(parameters, error=None):
-        with Journal("distill", parameters, ["distill"], place) as run:
-            run.metrics({"loss": 1.0}, step=1, time=1000)
+        with RunLog("distill", parameters, place) as run:
+            run.epoch(1, 1000, {"loss": 1.0}, picture, ["a", "ß"])
             if error:
                 raise error
 
     def statuses():
-        wait_for_delivery(repository)
-        return [run.info.status for run in runs(client(repository))]
+        return [run.info.status for run in runs(repository)]
 
     with pytest.raises(KeyboardInterrupt):
         stopped_or_done({"distill.temperature": 4.0}, KeyboardInterrupt())
@@ -281,5 +370,14 @@ def test_a_run_goes_on_with_the_same_parameters_and_on_the_same_server_only(repo
     monkeypatch.delenv("DVC_EXP_NAME")
     stopped_or_done({"distill.temperature": 4.0})
     assert statuses() == ["FINISHED"] * 3
-    for run in runs(client(repository)):
-        assert len(client(repository).get_metric_history(run.info.run_id, "loss")) == 1
+    for run in runs(repository):
+        assert len(store(repository).get_metric_history(run.info.run_id, "loss")) == 1
+        assert len([name for name in artifacts(repository, run, "images") if name.endswith(".png")]) == 1
+
+
+def test_no_slow_library_is_imported_by_a_run_log():
+    slow = (
+        "import sys, pipeline.tracking.run_log; print({'mlflow', 'matplotlib', 'tensorflow', 'keras'} & {*sys.modules})"
+    )
+    answer = subprocess.run([sys.executable, "-c", slow], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert answer.stdout == "set()\n"

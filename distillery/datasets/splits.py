@@ -7,7 +7,7 @@ from distillery.data.errors import InputError
 
 
 def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of the images to train on and of those to validate on, every class in the same proportion.
+    """Return the positions of training and of validation images, every class in the same proportion.
 
     Args:
         labels: int, (n,).

@@ -1,58 +1,82 @@
 """Cross-validation of a student on its training images: how well does it imitate the teacher on what it did not see?"""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import keras
 import numpy as np
 from sklearn.model_selection import KFold
 
-from distillery.learning.checkpoint import ResumePoint
+from distillery.learning.checkpoint import Checkpoint
+from distillery.learning.metrics import spread
+from distillery.learning.models import ModelSpec
 from distillery.learning.prediction import predict_logits
-from distillery.learning.training import Fitted
-from distillery.students.train import StudentTrainer, training_batches
+from distillery.learning.settings import Training
+from distillery.students.train import Distil, SeedTrainer
 from distillery.students.training_set import TrainingSet
-from pipeline.params import Student
 
 
-def cross_validate(
-    folds: int,
-    student: Student,
-    classes: int,
-    data: TrainingSet,
-    teacher_logits: np.ndarray,
-    distiller: Callable[[keras.Model], keras.Model],
-    resume_folder: Path | None = None,
-) -> Iterator[tuple[Fitted, float, float]]:
-    """Train a fresh student for each fold, on the other folds, and score it on this one.
+@dataclass(frozen=True)
+class Fold:
+    """A fold's score: how often the student agrees with the teacher, how often it is correct, and when it ended."""
 
-    The best epoch is chosen on the validation images as ever, never on the fold that is scored.
+    agreement: float
+    accuracy: float
+    ended: int
 
-    Args:
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """How a student is cross-validated.
+
+    Attributes:
         folds: number of folds, drawn at random.
-        student: the budget; its first seed draws folds and weights.
-        classes: number of classes.
-        data: images and labels to learn from.
-        teacher_logits: (views, n, classes).
-        distiller: wraps a student into the model that is fitted.
-        resume_folder: where the resume points are; None for none.
-
-    Yields:
-        For each fold how training went and, over its images, how often the student says what the teacher says, and how
-        often it is right.
+        seed: draws folds and weights.
+        spec: what a student is built from.
+        training: the budget.
+        distil: wraps a student into the model that is fitted.
     """
-    teacher_labels = teacher_logits[0, data.among].argmax(axis=1)
-    seed = student.seeds[0]
-    splits = list(KFold(folds, shuffle=True, random_state=seed).split(data.among))
-    trainer = StudentTrainer(
-        student, data.train.images.shape[1:], classes, max(len(rest) for rest, _ in splits), distiller=distiller
-    )
-    for number, (rest, fold) in enumerate(splits, start=1):
-        print(f"fold {number} of {folds}", flush=True)
-        batches = training_batches(data, student, seed, data.among[rest], teacher_logits)
-        resume_point = resume_folder and ResumePoint(resume_folder, f"fold_{number}")
-        model, fitted = trainer.train(seed, batches, data.validation, lambda _: None, resume_point)
-        held_out = data.among[fold]
-        said = predict_logits(model, data.train.images[held_out]).argmax(axis=1)
-        agreement = float(np.mean(said == teacher_labels[fold]))
-        yield fitted, agreement, float(np.mean(said == data.train.labels[held_out]))
+
+    folds: int
+    seed: int
+    spec: ModelSpec
+    training: Training
+    distil: Distil
+
+    def scores(self, data: TrainingSet, resume_folder: Path | None = None) -> Iterator[Fold]:
+        """Train a fresh student for each fold, on the other folds, and score it on this one.
+
+        The best epoch is chosen on the validation images as ever, never on the fold that is scored.
+
+        Args:
+            data: images and teacher outputs to learn from.
+            resume_folder: where the checkpoints are; None for none.
+        """
+        examples = data.examples
+        teacher_predictions = examples.teacher["logits"][0, examples.indices].argmax(axis=1)
+        splits = list(KFold(self.folds, shuffle=True, random_state=self.seed).split(examples.indices))
+        trainer = SeedTrainer(
+            self.spec, self.training, self.seed, max(len(rest) for rest, _ in splits), distil=self.distil
+        )
+        for number, (rest, fold) in enumerate(splits, start=1):
+            print(f"fold {number} of {self.folds}", flush=True)
+            checkpoint = resume_folder and Checkpoint(resume_folder, f"fold_{number}")
+            others = replace(examples, indices=examples.indices[rest])
+            model, result = trainer.train(self.seed, others, data.validation, lambda _: None, checkpoint)
+            held_out = examples.indices[fold]
+            predictions = predict_logits(model, examples.images[held_out]).argmax(axis=1)
+            yield Fold(
+                float(np.mean(predictions == teacher_predictions[fold])),
+                float(np.mean(predictions == examples.labels[held_out])),
+                result.epochs[-1].ended,
+            )
+
+
+def fold_metrics(folds: list[Fold]) -> dict[str, float]:
+    """Return the means over the folds, and the spread of the agreement."""
+    agreements = [fold.agreement for fold in folds]
+    return {
+        "agreement_with_teacher": float(np.mean(agreements)),
+        "agreement_with_teacher_std": spread(agreements),
+        "accuracy": float(np.mean([fold.accuracy for fold in folds])),
+    }

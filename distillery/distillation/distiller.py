@@ -1,53 +1,41 @@
-"""The distiller: a student that learns from labels and from a teacher's logits."""
+"""The distiller: a student that learns from labels and from a teacher's outputs."""
 
 from collections.abc import Callable
 
 import keras
 from keras import ops
 
-from distillery.distillation.soft_losses import dist_loss, dkd_loss, kd_loss
+from distillery.distillation.methods import load_method
 from distillery.learning.losses import hard_loss
-from pipeline.params import Distill
-
-
-def method(settings: Distill) -> Callable:
-    """The soft loss that `distill.method` names, with its weights: (labels, teacher, student, temperature) → scalar."""
-
-    def soft_loss(labels, teacher_logits, student_logits, temperature):
-        if settings.method == "dkd":
-            weights = settings.dkd_alpha, settings.dkd_beta
-            return dkd_loss(labels, teacher_logits, student_logits, temperature, *weights)
-        if settings.method == "dist":
-            return dist_loss(teacher_logits, student_logits, temperature, settings.dist_beta, settings.dist_gamma)
-        return kd_loss(teacher_logits, student_logits, temperature)
-
-    return soft_loss
 
 
 class Distiller(keras.Model):
     """Trains `student` on alpha · hard loss + (1 − alpha) · soft loss; the two stand apart in the logs.
 
     The targets are labels alone, `fit(images, labels)`, when a live `teacher` is given: it then runs on every batch.
-    Without a live teacher they are a dictionary, `fit(images, {"labels": …, "teacher_logits": …})`, with logits that
+    Without a live teacher they are named, `fit(images, {"labels": …, "logits": …})`, with outputs of the teacher that
     were computed once. Both give the same losses on the same batch.
 
     Args:
         student: model from images to logits, (batch, classes).
         temperature: T > 0 of the soft loss.
         alpha: weight of the hard loss, 0 to 1.
-        teacher: model from the same images to logits; it is not trained. Leave it out where logits are given.
-        soft_loss: called with labels, teacher logits, student logits and T; `kd_loss` when left out.
+        teacher: model from the same images to logits, or to a dictionary of named outputs; it is not trained. Leave it
+            out where its outputs are among the targets.
+        soft_loss: called with the labels, the teacher's and the student's outputs, both by name, and T: the loss of a
+            file in `methods/`, of which this is also the name; `kd` is Hinton's.
         t_squared: multiply the soft loss by T², which keeps the size of its gradients when T changes, so that alpha
-            means the same at every temperature (Hinton, Vinyals & Dean 2015, arXiv 1503.02531, section 2). For
-            `dist_loss`, whose gradients do not shrink with T², it is a weight and no more.
+            means the same at every temperature (Hinton, Vinyals & Dean 2015, arXiv 1503.02531, section 2). For `dist`,
+            whose gradients do not shrink with T², it is a weight and no more.
 
     Raises:
         ValueError: when temperature or alpha are out of their range.
+        InputError: when there is no method of this name.
 
     Example:
         >>> distiller = Distiller(student, temperature=4.0, alpha=0.1)
         >>> distiller.compile(optimizer="adam", metrics=["accuracy"])
-        >>> distiller.fit(images, {"labels": labels, "teacher_logits": teacher_logits}, epochs=10)
+        >>> distiller.fit(images, {"labels": labels, "logits": teacher_logits}, epochs=10)
         >>> student.predict(images)
     """
 
@@ -58,7 +46,7 @@ class Distiller(keras.Model):
         alpha: float,
         teacher: keras.Model | None = None,
         *,
-        soft_loss: Callable | None = None,
+        soft_loss: Callable | str = "kd",
         t_squared: bool = True,
     ):
         super().__init__(name="distiller")
@@ -69,9 +57,9 @@ class Distiller(keras.Model):
         self.student = student
         self.temperature = temperature
         self.alpha = alpha
-        self._soft_loss = soft_loss or (lambda _labels, *logits: kd_loss(*logits))
+        self._soft_loss = load_method(soft_loss) if isinstance(soft_loss, str) else soft_loss
         self._soft_scale = temperature**2 if t_squared else 1.0
-        # A closure hides the teacher from Keras: its weights are neither trained nor saved with the distiller.
+        # A closure, because Keras would train and save the weights of a model that is an attribute.
         self._teach = None if teacher is None else lambda images: teacher(images, training=False)
         self.hard_loss_tracker = keras.metrics.Mean(name="hard_loss")
         self.soft_loss_tracker = keras.metrics.Mean(name="soft_loss")
@@ -80,9 +68,9 @@ class Distiller(keras.Model):
         return self.student(images, training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        labels, teacher_logits = self._targets(x, y)
+        labels, teacher = self._targets(x, y)
         hard = hard_loss(labels, y_pred)
-        soft = self._soft_scale * self._soft_loss(labels, teacher_logits, y_pred, self.temperature)
+        soft = self._soft_scale * self._soft_loss(labels, teacher, {"logits": y_pred}, self.temperature)
         batch = ops.shape(labels)[0]
         self.hard_loss_tracker.update_state(hard, sample_weight=batch)
         self.soft_loss_tracker.update_state(soft, sample_weight=batch)
@@ -93,8 +81,11 @@ class Distiller(keras.Model):
         return super().compute_metrics(x, labels, y_pred, sample_weight)
 
     def _targets(self, images, y):
+        """Return the labels, and the teacher's outputs by name."""
         if isinstance(y, dict):
-            return y["labels"], ops.cast(y["teacher_logits"], "float32")
+            return y["labels"], {name: ops.cast(y[name], "float32") for name in y if name != "labels"}
         if self._teach is None:
-            raise ValueError("targets hold no teacher_logits, and the distiller has no live teacher")
-        return y, ops.stop_gradient(self._teach(images))
+            raise ValueError("the targets hold no teacher outputs, and the distiller has no live teacher")
+        outputs = self._teach(images)
+        outputs = outputs if isinstance(outputs, dict) else {"logits": outputs}
+        return y, {name: ops.stop_gradient(output) for name, output in outputs.items()}

@@ -1,55 +1,83 @@
-"""`data/transfer/`: the teacher's logits over the training images and their views, computed once."""
+"""The transfer set: the teacher's outputs over the training images and their views, computed once."""
 
 import hashlib
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
 from distillery.data.errors import InputError
-from distillery.data.files import write_json, written_whole
+from distillery.data.files import atomic_write, map_array, read_json, write_json
+from distillery.learning.augmentation import Views
+from distillery.learning.prediction import PREDICT_BATCH
+from distillery.learning.teacher import Teacher
 
-FOLDER = Path("data/transfer")
 HALF_PRECISION_FROM = 100  # classes: with fewer, logits are a small part of what is stored
 
 
-def save_transfer(
-    views: Iterable[np.ndarray], classes: int, teacher_digest: str, images_digest: str, offsets: np.ndarray
-) -> None:
-    """Write the logits and whose they are, one view after the other: one is in memory at a time.
+def view_outputs(teacher: Teacher, images: np.ndarray, views: Views, number: int) -> dict[str, np.ndarray]:
+    """Return the teacher's outputs on one view of all images, by name, each (n, ...).
 
     Args:
-        views: the logits of each view, float32, (n, classes).
-        classes: number of classes; many are written in half precision, `compact`.
+        teacher: the teacher.
+        images: uint8, (n, height, width, channels).
+        views: of these images.
+        number: of the view.
+    """
+    batches = []
+    for start in range(0, len(images), PREDICT_BATCH):
+        batch = images[start : start + PREDICT_BATCH]
+        shown = views.show(batch, np.arange(start, start + len(batch)), number)
+        batches.append(teacher.outputs(shown))
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def save_transfer_set(
+    folder: Path, outputs: Iterable[Mapping[str, np.ndarray]], teacher_digest: str, images_digest: str, views: Views
+) -> None:
+    """Write the teacher's outputs and whose they are, one view after the other: one is in memory at a time.
+
+    Args:
+        folder: where to: an array per output, `logits.npy`, and `transfer.json`.
+        outputs: of each view, by name, each (n, ...); logits of many classes are written in half precision, `compact`.
         teacher_digest: SHA-256 of the teacher's file.
         images_digest: digest of the training split.
-        offsets: int8, (views, n, 3): the views.
+        views: of the training images.
     """
-    shape = (*offsets.shape[:2], classes)
-    dtype = np.float16 if classes >= HALF_PRECISION_FROM else np.float32
-    digest = hashlib.sha256()
-    with written_whole(FOLDER / "logits.npy") as temporary:
-        stored = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
-        for view, logits in enumerate(views):
-            stored[view] = compact(logits) if dtype == np.float16 else logits
-            digest.update(stored[view])
-        stored.flush()
-        del stored
+    stored, digests = {}, {}
+    with ExitStack() as files:
+        for number, of_view in enumerate(outputs):
+            for name, values in of_view.items():
+                if name == "logits" and values.shape[1] >= HALF_PRECISION_FROM:
+                    values = compact(values)
+                if name not in stored:
+                    path = files.enter_context(atomic_write(folder / f"{name}.npy"))
+                    shape = (views.count, *values.shape)
+                    stored[name] = np.lib.format.open_memmap(path, mode="w+", dtype=values.dtype, shape=shape)
+                    digests[name] = hashlib.sha256()
+                stored[name][number] = values
+                digests[name].update(stored[name][number])
+        described = {
+            name: {"shape": list(array.shape), "dtype": array.dtype.name, "sha256": digests[name].hexdigest()}
+            for name, array in stored.items()
+        }
+        for array in stored.values():
+            array.flush()
+        stored.clear()
     write_json(
-        FOLDER / "transfer.json",
+        folder / "transfer.json",
         {
-            "shape": list(shape),
-            "logits_sha256": digest.hexdigest(),
+            "outputs": described,
             "teacher_sha256": teacher_digest,
             "images_sha256": images_digest,
-            "views_sha256": _digest(offsets),
+            "views": views.describe(),
         },
     )
 
 
 def compact(logits: np.ndarray) -> np.ndarray:
-    """Logits in half precision, shifted so that the largest of each image is 0.
+    """Return logits in half precision, shifted so that the largest of each image is 0.
 
     The softmax does not change with the shift, and half precision is finest near 0: what counts is kept best. Where a
     class is further below the largest than half precision reaches, its probability is 0 at any temperature up to 500.
@@ -58,44 +86,37 @@ def compact(logits: np.ndarray) -> np.ndarray:
         logits: float32, (n, classes).
 
     Returns:
-        float16, (n, classes).
+        float16, (n, classes), from −65504 to 0.
     """
-    lowest = np.finfo(np.float16).min
-    return np.maximum(logits - logits.max(axis=1, keepdims=True), lowest).astype(np.float16)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return np.maximum(shifted, np.finfo(np.float16).min).astype(np.float16)
 
 
-def load_transfer(classes: int, images_digest: str, offsets: np.ndarray) -> tuple[np.ndarray, str]:
-    """The teacher's logits, checked to be those of these views of these images.
+def load_transfer_set(folder: Path, images_digest: str, views: Views) -> tuple[dict[str, np.ndarray], str]:
+    """Return the teacher's outputs, and whose they are.
 
     Args:
-        classes: number of classes.
+        folder: where they are.
         images_digest: digest of the training split.
-        offsets: int8, (views, n, 3): the views that students will be shown.
+        views: those that students will see.
 
     Returns:
-        float32 or, of many classes, float16, (views, n, classes), mapped from the file; and the SHA-256 of the
-        teacher's file.
+        Each output by name, (views, n, ...), mapped from its file: `logits`, float32 or, of many classes, float16,
+        (views, n, classes); and the SHA-256 of the teacher's file.
 
     Raises:
         InputError: when the files are missing, damaged, or belong to other images or views.
     """
+    stored = read_json(folder / "transfer.json")
     again = "run `dvc repro --force transfer`"
-    shape = (*offsets.shape[:2], classes)
-    try:
-        identity = json.loads((FOLDER / "transfer.json").read_text(encoding="utf-8"))
-        logits = np.load(FOLDER / "logits.npy", mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as error:
-        raise InputError(f"{error.filename}: no such file; run `dvc repro transfer` first") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{FOLDER}: damaged ({error}); {again}") from None
-    if identity["images_sha256"] != images_digest:
-        raise InputError(f"{FOLDER}: the logits belong to other training images than data/prepared holds; {again}")
-    if identity["views_sha256"] != _digest(offsets):
-        raise InputError(f"{FOLDER}: the logits belong to other views than student.views, .jitter and .flip; {again}")
-    if logits.shape != shape:
-        raise InputError(f"{FOLDER}/logits.npy: found shape {logits.shape}, expected {shape}; {again}")
-    return logits, identity["teacher_sha256"]
-
-
-def _digest(offsets: np.ndarray) -> str:
-    return hashlib.sha256(f"{offsets.shape}".encode() + offsets.tobytes()).hexdigest()
+    if stored["images_sha256"] != images_digest:
+        raise InputError(f"{folder}: the logits belong to other training images than data/prepared holds; {again}")
+    if stored["views"] != views.describe():
+        raise InputError(
+            f"{folder}: the logits belong to other views than student.views, .max_shift and .horizontal_flip; {again}"
+        )
+    outputs = {
+        name: map_array(folder / f"{name}.npy", np.dtype(described["dtype"]), tuple(described["shape"]))
+        for name, described in stored["outputs"].items()
+    }
+    return outputs, stored["teacher_sha256"]

@@ -14,7 +14,7 @@ class Gain:
         points: the mean over seeds.
         ci_low, ci_high: 95 % confidence interval, over test images and seeds.
         mcnemar_p: exact p of the hypothesis that neither set is better.
-        wins, losses: test images on which more models of the first set than of the second are right, and fewer.
+        wins, losses: test images for which more models of the first set than of the second are correct, and fewer.
     """
 
     points: float
@@ -26,18 +26,18 @@ class Gain:
 
 
 def accuracy_gain(correct: np.ndarray, other_correct: np.ndarray, samples: int, seed: int) -> Gain:
-    """Compare two sets of classifiers, trained with the same seeds, on the same images.
+    """Return the gain of one set of classifiers over another, trained with the same seeds, on the same images.
 
     The interval is a percentile bootstrap that draws images and seeds, both with replacement (the pigeonhole
     bootstrap: Owen 2007, doi 10.1214/07-AOAS122), because both are samples: with other images or other seeds the
     gain would be another. The pair trained with one seed stays together.
 
     p is McNemar's exact test (McNemar 1947; a two-sided sign test) on the images where the two sets differ. With
-    several seeds an image counts for the set that has more models right on it. Images, unlike the models' separate
-    answers to one image, are independent of each other. With one seed it is the usual test.
+    several seeds an image counts for the set with more correct models on it. Images, unlike the models' separate
+    predictions for one image, are independent of each other. With one seed it is the usual test.
 
     Args:
-        correct: bool, (seeds, n): which images each classifier of the first set has right.
+        correct: bool, (seeds, n): for which images each classifier of the first set is correct.
         other_correct: bool, (seeds, n): the second set, row by row with the same seeds.
         samples: bootstrap samples.
         seed: draws them.
@@ -59,7 +59,7 @@ def accuracy_gain(correct: np.ndarray, other_correct: np.ndarray, samples: int, 
 
 
 def sign_test(differences: np.ndarray) -> tuple[int, int, float]:
-    """Two-sided sign test; of the differences between two classifiers' right answers it is McNemar's exact test.
+    """Return the two-sided sign test; of the differences between two classifiers' correctness, McNemar's exact test.
 
     Args:
         differences: (n,), above 0 where the first is better, below 0 where the second is.
@@ -71,12 +71,21 @@ def sign_test(differences: np.ndarray) -> tuple[int, int, float]:
     return wins, losses, float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
 
 
-def accuracy_interval(right: int, images: int) -> tuple[float, float]:
-    """The 95 % confidence interval of one model's accuracy over test images (Wilson 1927), 0 to 1.
+def accuracy_interval(correct: int, images: int) -> tuple[float, float]:
+    """Return the 95 % confidence interval of one model's accuracy over test images (Wilson 1927), 0 to 1.
 
     Args:
-        right: how many images the model has right.
-        images: how many there are.
+        correct: how many predictions are correct.
+        images: how many images there are.
     """
-    interval = binomtest(right, images).proportion_ci(0.95, method="wilson")
+    interval = binomtest(correct, images).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def agreement(logits: np.ndarray, other_logits: np.ndarray) -> float:
+    """Return the part of the images for which two classifiers predict the same class, correct or wrong.
+
+    Args:
+        logits, other_logits: (n, classes).
+    """
+    return float(np.mean(logits.argmax(axis=1) == other_logits.argmax(axis=1)))

@@ -1,1 +1,1 @@
-"""Students in the formats of other runtimes."""
+"""The student in the formats in which it is shipped: one module per format, which writes it and runs it."""

@@ -1,16 +1,64 @@
-"""Views: what a model is shown of an image. Pure functions on arrays.
+"""Augmentation: a view of an image is a function of (policy, image, view number). Pure functions on arrays.
 
-An offset describes a view of one image in three small numbers (rows down, columns to the right, mirrored or not), so
-that a view need not be stored to be shown again.
+A view is drawn and shown apart: its parameters are three small numbers (rows down, columns to the right, mirrored or
+not), so that the teacher and the student see the same pixels without a picture being stored.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 
-_STORED_VIEWS_SEED = 20150309  # views belong to the data: they are the same for every seed of teacher and students
+_VIEWS_SEED = 20150309  # views belong to the data: they are the same for every seed of teacher and students
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How images are augmented.
+
+    Attributes:
+        max_shift: the largest shift in pixels, in each direction.
+        horizontal_flip: whether half of the views are mirrored left to right.
+    """
+
+    max_shift: int = 0
+    horizontal_flip: bool = False
+
+
+def draw(policy: Policy, images: int, random: np.random.Generator) -> np.ndarray:
+    """Return the parameters of one view per image, all shifts and, with a flip, both orientations equally likely.
+
+    Args:
+        policy: how images are augmented.
+        images: number of images.
+        random: draws the parameters.
+
+    Returns:
+        int8, (images, 3): rows, columns, mirrored.
+    """
+    rows, columns = random.integers(-policy.max_shift, policy.max_shift, size=(2, images), endpoint=True)
+    mirrored = random.integers(2, size=images) if policy.horizontal_flip else np.zeros(images, int)
+    return np.stack([rows, columns, mirrored], axis=1).astype(np.int8)
+
+
+def apply(images: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+    """Return the views of images: mirrored first, then shifted.
+
+    Args:
+        images: uint8, (n, height, width, channels).
+        parameters: int, (n, 3): rows, columns, mirrored.
+
+    Returns:
+        uint8, the shape of `images`.
+    """
+    if not parameters.any():
+        return images
+    rows, columns, mirrored = parameters.astype(int).T
+    images = np.where(mirrored[:, None, None, None], images[:, :, ::-1], images) if mirrored.any() else images
+    return shift(images, rows, columns)
 
 
 def shift(images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Images moved by whole pixels; what moves in from outside is 0.
+    """Return images moved by whole pixels; what moves in from outside is 0.
 
     Args:
         images: uint8, (n, height, width, channels).
@@ -28,55 +76,57 @@ def shift(images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarr
     return np.ascontiguousarray(np.moveaxis(chosen, 1, -1))
 
 
-def draw_offsets(images: int, jitter: int, flip: bool, random: np.random.Generator) -> np.ndarray:
-    """Offsets of one view of each image, all shifts and, with `flip`, both orientations equally likely.
+class Views:
+    """The views of a data set's images that students see and of which the teacher's outputs are computed once.
+
+    View 0 is the image itself. A view of an image is the same whatever the batch, the order, the process, and however
+    many views there are.
 
     Args:
-        images: number of images.
-        jitter: the largest shift in pixels.
-        flip: whether half of the views are mirrored.
-        random: draws them.
-
-    Returns:
-        int8, (images, 3): rows, columns, mirrored.
+        policy: how images are augmented.
+        images: number of images in the data set.
+        count: views per image.
     """
-    rows, columns = random.integers(-jitter, jitter, size=(2, images), endpoint=True)
-    mirrored = random.integers(2, size=images) if flip else np.zeros(images, int)
-    return np.stack([rows, columns, mirrored], axis=1).astype(np.int8)
 
+    def __init__(self, policy: Policy, images: int, count: int):
+        self.policy, self.images, self.count = policy, images, count
+        self._drawn: dict[int, np.ndarray] = {}
 
-def stored_offsets(images: int, views: int, jitter: int, flip: bool) -> np.ndarray:
-    """Offsets of the views that students are shown and for which the teacher's logits are computed once.
+    def parameters(self, indices: np.ndarray, numbers: np.ndarray | int) -> np.ndarray:
+        """Return the parameters of views, int8, (n, 3).
 
-    The first view is the image itself. A view does not depend on how many there are.
+        Args:
+            indices: int, (n,): which images.
+            numbers: int, (n,), or one for all: the view number of each, below `count`.
+        """
+        numbers = np.broadcast_to(numbers, np.shape(indices))
+        parameters = np.zeros((len(indices), 3), np.int8)
+        for number in np.unique(numbers[numbers > 0]):
+            if number not in self._drawn:
+                random = np.random.default_rng([_VIEWS_SEED, number])
+                self._drawn[number] = draw(self.policy, self.images, random)
+            shown = numbers == number
+            parameters[shown] = self._drawn[number][indices[shown]]
+        return parameters
 
-    Args:
-        images: number of images.
-        views: number of views of each.
-        jitter: the largest shift in pixels.
-        flip: whether half of the further views are mirrored.
+    def show(self, images: np.ndarray, indices: np.ndarray, numbers: np.ndarray | int) -> np.ndarray:
+        """Return views of images.
 
-    Returns:
-        int8, (views, images, 3).
-    """
-    offsets = np.zeros((views, images, 3), np.int8)
-    for view in range(1, views):
-        offsets[view] = draw_offsets(images, jitter, flip, np.random.default_rng([_STORED_VIEWS_SEED, view]))
-    return offsets
+        Args:
+            images: uint8, (n, height, width, channels).
+            indices: int, (n,): which images of the data set these are.
+            numbers: int, (n,), or one for all: the view number of each.
 
+        Returns:
+            uint8, the shape of `images`.
+        """
+        return apply(images, self.parameters(indices, numbers))
 
-def show(images: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """The views of images: mirrored first, then shifted.
-
-    Args:
-        images: uint8, (n, height, width, channels).
-        offsets: int, (n, 3): rows, columns, mirrored.
-
-    Returns:
-        uint8, the shape of `images`.
-    """
-    if not offsets.any():
-        return images
-    rows, columns, mirrored = offsets.astype(int).T
-    images = np.where(mirrored[:, None, None, None], images[:, :, ::-1], images) if mirrored.any() else images
-    return shift(images, rows, columns)
+    def describe(self) -> dict[str, int | bool]:
+        """Return what the views depend on, as it stands beside what is stored of them."""
+        return {
+            "views": self.count,
+            "images": self.images,
+            "max_shift": self.policy.max_shift,
+            "horizontal_flip": self.policy.horizontal_flip,
+        }

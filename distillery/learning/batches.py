@@ -1,112 +1,123 @@
 """What `fit` is given: shuffled anew each epoch, every random number a function of (seed, epoch, batch) alone."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from distillery.learning.augmentation import draw_offsets, show
-from distillery.learning.mapped import MappedPages
+from distillery.learning.augmentation import Policy, Views, apply, draw
 
-READ_ROWS = 4096  # at once, after which memory is looked at
-SEGMENT_BYTES = 2**28  # of images and logits at once in memory, once more while Keras holds its copy
+READ_ROWS = 4096  # read at once from a mapped file
+SEGMENT_BYTES = 2**28  # of images and teacher outputs at once in memory, once more while Keras holds its copy
+
+Targets = np.ndarray | dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a model learns from.
+
+    Attributes:
+        images: uint8, (n, height, width, channels); may be mapped from a file.
+        labels: int, (n,).
+        indices: int, (m,): the images to train on; all when None.
+        views: each image is shown in the next of its views every epoch; as it is when None.
+        teacher: the teacher's outputs by name, each (views, n, ...): of view v of image i at [v, i].
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    indices: np.ndarray | None = None
+    views: Views | None = None
+    teacher: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class Batches:
-    """An epoch's images in their order, with their labels or, for `Distiller`, labels and teacher logits.
+    """An epoch's images in their order, with their targets: labels or, where there are any, the teacher's outputs too.
 
     They come in segments of whole batches, as arrays: Keras cuts batches from an array faster than it takes them one by
-    one. Logits are matched to images by image and view, never by place in a batch.
+    one. Teacher outputs are matched to images by image and view, never by place in a batch.
 
     Args:
-        images: uint8, (n, height, width, channels); may be mapped from a file.
-        labels: int, (n,).
-        batch_size: images a batch; the last batch of an epoch holds the rest.
+        examples: what to learn from.
+        batch_size: images per batch; the last batch of an epoch holds the rest.
         seed: with the epoch it gives the order, with the batch the fresh augmentation.
-        among: int, (m,): positions of the images to train on; all when left out.
-        offsets: int8, (views, n, 3), stored views: each image is shown in the next of its views every epoch.
-        teacher_logits: float, (views, n, classes), of those views, or of the images as they are, (1, n, classes).
-        jitter: fresh augmentation, largest shift in pixels.
-        flip: fresh augmentation, half of the images mirrored.
+        augmentation: fresh augmentation, drawn anew for each batch.
         devices: that share a batch equally: up to so many images less one, others each epoch, are left out.
-        segment_bytes: of images and logits in a segment, about; a batch at least.
+        segment_bytes: of images and teacher outputs in a segment, about; a batch at least.
     """
 
     def __init__(
         self,
-        images: np.ndarray,
-        labels: np.ndarray,
+        examples: Examples,
         batch_size: int,
         seed: int,
-        *,
-        among: np.ndarray | None = None,
-        offsets: np.ndarray | None = None,
-        teacher_logits: np.ndarray | None = None,
-        jitter: int = 0,
-        flip: bool = False,
+        augmentation: Policy | None = None,
         devices: int = 1,
         segment_bytes: int = SEGMENT_BYTES,
     ):
-        self._images, self._labels, self._teacher_logits = images, labels, teacher_logits
-        self.batch_size, self._seed, self._jitter, self._flip = batch_size, seed, jitter, flip
-        self._among = np.arange(len(labels)) if among is None else among
-        self._offsets = offsets
-        self._shown = len(self._among) // devices * devices
-        self._mapped = MappedPages([images] if teacher_logits is None else [images, teacher_logits])
-        row_bytes = images[:1].nbytes + (0 if teacher_logits is None else teacher_logits[0, :1].nbytes)
+        self._examples, self.batch_size, self._seed = examples, batch_size, seed
+        self._fresh = augmentation if augmentation != Policy() else None
+        self._indices = np.arange(len(examples.labels)) if examples.indices is None else examples.indices
+        self._shown = len(self._indices) // devices * devices
+        row_bytes = examples.images[:1].nbytes + sum(output[0, :1].nbytes for output in examples.teacher.values())
         self._segment_rows = max(1, segment_bytes // (row_bytes * batch_size)) * batch_size
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Batches per epoch."""
         return math.ceil(self._shown / self.batch_size)
 
-    def segments(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray | dict[str, np.ndarray]]]:
-        """Images (m, height, width, channels) as raw uint8 pixels, and their targets, segment by segment.
+    def segments(self, epoch: int) -> Iterator[tuple[np.ndarray, Targets]]:
+        """Yield images as raw uint8 pixels (m, height, width, channels), and their targets, segment by segment.
 
         Args:
             epoch: its number, from 1.
 
         Yields:
-            Images and labels (m,), or images and `{"labels": (m,), "teacher_logits": (m, classes)}`.
+            Images and labels (m,), or images and the named targets `{"labels": (m,), "logits": (m, classes)}`.
         """
-        order = self._among[np.random.default_rng([self._seed, epoch]).permutation(len(self._among))[: self._shown]]
+        order = self._indices[np.random.default_rng([self._seed, epoch]).permutation(len(self._indices))[: self._shown]]
         for start in range(0, len(order), self._segment_rows):
-            chosen = order[start : start + self._segment_rows]
-            views = self._views(chosen, epoch)
-            images, logits = self._read(chosen, views)
-            for place in range(0, len(chosen), self.batch_size):
+            indices = order[start : start + self._segment_rows]
+            numbers = self._view_numbers(indices, epoch)
+            images, outputs = self._read(indices, numbers)
+            for place in range(0, len(indices), self.batch_size):
                 batch = slice(place, place + self.batch_size)
-                self._augment(images[batch], chosen[batch], views[batch], epoch, (start + place) // self.batch_size)
-            labels = self._labels[chosen]
-            yield images, labels if logits is None else {"labels": labels, "teacher_logits": logits}
+                self._augment(
+                    images[batch], indices[batch], numbers[batch], [epoch, (start + place) // self.batch_size]
+                )
+            labels = self._examples.labels[indices]
+            yield images, {"labels": labels, **outputs} if outputs else labels
 
-    def _read(self, chosen: np.ndarray, views: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Images and, where there are any, logits at these positions.
+    def _read(self, indices: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return images and teacher outputs at these indices.
 
         They are read in the order in which they lie in their files, whatever the order in which they are wanted: pages
-        of a file that is larger than the budget are then mapped a few times an epoch, and not anew for each image.
+        of a file that is larger than the memory are then read a few times per epoch, and not anew for each image.
         """
-        images = np.empty((len(chosen), *self._images.shape[1:]), np.uint8)
-        logits = None
-        if self._teacher_logits is not None:
-            logits = np.empty((len(chosen), self._teacher_logits.shape[2]), self._teacher_logits.dtype)
-        as_they_lie = np.argsort(chosen)
-        for start in range(0, len(chosen), READ_ROWS):
+        source = self._examples
+        images = np.empty((len(indices), *source.images.shape[1:]), np.uint8)
+        outputs = {
+            name: np.empty((len(indices), *output.shape[2:]), output.dtype) for name, output in source.teacher.items()
+        }
+        as_they_lie = np.argsort(indices)
+        for start in range(0, len(indices), READ_ROWS):
             wanted = as_they_lie[start : start + READ_ROWS]
-            images[wanted] = self._images[chosen[wanted]]
-            if logits is not None:
-                logits[wanted] = self._teacher_logits[views[wanted], chosen[wanted]]
-            self._mapped.keep_to_budget()
-        return images, logits
+            images[wanted] = source.images[indices[wanted]]
+            for name, output in source.teacher.items():
+                outputs[name][wanted] = output[numbers[wanted], indices[wanted]]
+        return images, outputs
 
-    def _views(self, chosen: np.ndarray, epoch: int) -> np.ndarray:
-        """Every view is seen by some image in every epoch."""
-        return np.zeros(len(chosen), int) if self._offsets is None else (chosen + epoch) % len(self._offsets)
+    def _view_numbers(self, indices: np.ndarray, epoch: int) -> np.ndarray:
+        """Return the number of the view of each image; every view is seen by some image in every epoch."""
+        views = self._examples.views
+        return np.zeros(len(indices), int) if views is None else (indices + epoch) % views.count
 
-    def _augment(self, images: np.ndarray, chosen: np.ndarray, views: np.ndarray, epoch: int, batch: int) -> None:
-        """Show a batch's images in their views, in place."""
-        if self._offsets is not None:
-            images[:] = show(images, self._offsets[views, chosen])
-        if self._jitter or self._flip:
-            random = np.random.default_rng([self._seed, epoch, batch])
-            images[:] = show(images, draw_offsets(len(chosen), self._jitter, self._flip, random))
+    def _augment(self, images: np.ndarray, indices: np.ndarray, numbers: np.ndarray, place: list[int]) -> None:
+        """Show a batch's images in their views, in place; `place` is the epoch and the number of the batch."""
+        if self._examples.views is not None:
+            images[:] = self._examples.views.show(images, indices, numbers)
+        if self._fresh is not None:
+            random = np.random.default_rng([self._seed, *place])
+            images[:] = apply(images, draw(self._fresh, len(indices), random))

@@ -1,4 +1,4 @@
-"""Resume points: after each epoch, everything on which the next ones depend, so that a stopped training goes on."""
+"""Checkpoints: after each epoch, everything on which the next ones depend, so that a stopped training goes on."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from distillery.data.errors import InputError
-from distillery.data.files import written_whole
+from distillery.data.files import atomic_write
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Epoch:
     Attributes:
         number: from 1.
         metrics: loss, accuracy, val_loss, val_accuracy and what the model logs besides.
-        predictions: the classes that the model says of the validation images, uint16, (n,).
+        predictions: the classes that the model predicts for the validation images, uint16, (n,).
         ended: milliseconds since 1970. What is recorded of an epoch bears this time, and so is recorded once, however
             often a stopped training repeats it.
     """
@@ -46,13 +46,13 @@ class State:
     best: list[np.ndarray]
 
 
-class ResumePoint:
-    """The resume point of one training, in two kinds of file: one an epoch, and the newest state.
+class Checkpoint:
+    """The checkpoint of one training, in two kinds of file: one per epoch, and the newest state.
 
     Shuffling and augmentation are functions of seed and epoch (`Batches`) and need no state.
 
     Args:
-        folder: where the files go; a stage that trains several models keeps all their resume points in one folder.
+        folder: where the files go; a stage that trains several models keeps all their checkpoints in one folder.
         name: of the training.
     """
 
@@ -62,13 +62,13 @@ class ResumePoint:
     def save(self, state: State) -> None:
         """Write the last epoch of `state` and then, replacing the former, the state.
 
-        A process that is killed on the way leaves the former state, and an epoch that is not counted.
+        A process that is killed on the way leaves the former state, and an epoch that does not count.
         """
         newest = state.epochs[-1]
-        with written_whole(self._epoch_file(newest.number)) as temporary:
-            about = {key: value for key, value in asdict(newest).items() if key != "predictions"}
-            np.savez(temporary, about=json.dumps(about), predictions=newest.predictions)
-        with written_whole(self._state_file()) as temporary:
+        with atomic_write(self._epoch_file(newest.number)) as temporary:
+            epoch = {key: value for key, value in asdict(newest).items() if key != "predictions"}
+            np.savez(temporary, epoch=json.dumps(epoch), predictions=newest.predictions)
+        with atomic_write(self._state_file()) as temporary:
             np.savez(
                 temporary,
                 epochs=len(state.epochs),
@@ -79,7 +79,7 @@ class ResumePoint:
             )
 
     def load(self) -> State | None:
-        """What `save` wrote last; None where there is nothing.
+        """Return what `save` wrote last; None where there is nothing.
 
         Raises:
             InputError: when it is damaged.
@@ -100,8 +100,8 @@ class ResumePoint:
             ) from error
 
     def _load_epoch(self, number: int) -> Epoch:
-        with np.load(self._epoch_file(number), allow_pickle=False) as epoch:
-            return Epoch(**json.loads(str(epoch["about"])), predictions=epoch["predictions"])
+        with np.load(self._epoch_file(number), allow_pickle=False) as file:
+            return Epoch(**json.loads(str(file["epoch"])), predictions=file["predictions"])
 
     def _state_file(self) -> Path:
         return self._folder / f"{self._name}.npz"

@@ -1,10 +1,10 @@
-"""The loss of the labels: a pure function of logits. No model, file or setting in sight."""
+"""The loss of the labels: a pure function of logits."""
 
 from keras import ops
 
 
 def hard_loss(labels, logits, label_smoothing: float = 0.0):
-    """Cross-entropy of the labels, averaged over the batch.
+    """Return the cross-entropy of the labels, averaged over the batch.
 
     Args:
         labels: int, (batch,), the classes' indices.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -35,8 +35,8 @@ def per_class_accuracy(confusion: np.ndarray) -> np.ndarray:
     return np.divide(np.diag(confusion), images, out=np.full(len(confusion), np.nan), where=images > 0)
 
 
-def named(values: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
-    """One value a class, by the class's name; a class without a value (NaN) is left out."""
+def by_class_name(values: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
+    """Return one value per class by the class's name; a class without a value (NaN) is left out."""
     return {name: value for name, value in zip(classes, values.tolist(), strict=True) if value == value}
 
 
@@ -48,36 +48,6 @@ def negative_log_likelihood(labels: np.ndarray, logits: np.ndarray) -> float:
         logits: (n, classes).
     """
     return float(-np.mean(log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]))
-
-
-def expected_calibration_error(labels: np.ndarray, logits: np.ndarray, bins: int) -> float:
-    """Mean distance between confidence and accuracy over bins of equal width, each weighted by its images.
-
-    Naeini, Cooper & Hauskrecht 2015; Guo et al. 2017 (arXiv 1706.04599), equation 3. A bin holds its upper edge.
-
-    Args:
-        labels: int, (n,).
-        logits: (n, classes).
-        bins: number of bins over 0…1.
-
-    Returns:
-        0 (perfectly calibrated) to 1.
-    """
-    probabilities = softmax(logits.astype(np.float64), axis=1)
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == labels
-    which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gap = np.bincount(which, weights=confidence, minlength=bins) - np.bincount(which, weights=correct, minlength=bins)
-    return float(np.abs(gap).sum() / len(labels))
-
-
-def agreement(logits: np.ndarray, other_logits: np.ndarray) -> float:
-    """Part of the images on which two classifiers decide alike, right or wrong.
-
-    Args:
-        logits, other_logits: (n, classes).
-    """
-    return float(np.mean(logits.argmax(axis=1) == other_logits.argmax(axis=1)))
 
 
 def spread(values: Sequence[float]) -> float:

@@ -10,24 +10,25 @@ from functools import partial
 
 import keras
 import numpy as np
+import pandas as pd
 
 from distillery.data.errors import InputError
 from distillery.data.prepared import Split
 from distillery.learning.batches import Batches
-from distillery.learning.checkpoint import Epoch, ResumePoint, State
+from distillery.learning.checkpoint import Checkpoint, Epoch, State
+from distillery.learning.devices import callbacks_for_devices, xla_is_faster
 from distillery.learning.losses import hard_loss
-from distillery.learning.models import on_several_cpus, xla
-from distillery.learning.optimizer import FusedAdam
+from distillery.learning.optimizer import adam
 from distillery.learning.prediction import predict_logits
-from pipeline.params import Training
+from distillery.learning.settings import Training
 
 WARM_UP = 0.1  # part of the steps in which the cosine schedule rises
 
-OnEpoch = Callable[[Epoch], None]
+OnEpochEnd = Callable[[Epoch], None]
 
 
 @dataclass(frozen=True)
-class Fitted:
+class TrainingResult:
     """What training gave.
 
     Attributes:
@@ -38,24 +39,31 @@ class Fitted:
     epochs: list[Epoch]
     best_epoch: int
 
+    @property
+    def curves(self) -> pd.DataFrame:
+        """A row per epoch: its number and its metrics."""
+        return curves([epoch.metrics for epoch in self.epochs])
+
+
+def curves(metrics: Sequence[dict[str, float]]) -> pd.DataFrame:
+    """Return a row per epoch: its number, from 1, and its metrics."""
+    return pd.DataFrame([{"epoch": number, **epoch} for number, epoch in enumerate(metrics, start=1)])
+
 
 def compile_model(model: keras.Model, training: Training, steps_per_epoch: int, label_smoothing: float | None) -> None:
-    """Adam with decoupled weight decay (AdamW), on the schedule that `training` names.
+    """Compile a model with AdamW on the schedule that `training` names.
 
     Args:
         model: a classifier, or a `Distiller`, which brings its own loss.
         training: learning rate, schedule, weight decay, epochs, and how to compile.
-        steps_per_epoch: batches an epoch.
+        steps_per_epoch: batches per epoch.
         label_smoothing: of the hard loss; None for a `Distiller`.
     """
     model.compile(
-        # With a weight decay, Adam is AdamW; AdamW with a weight decay of 0 still walks over all weights.
-        optimizer=FusedAdam(
-            _learning_rate(training, steps_per_epoch * training.epochs), weight_decay=training.weight_decay or None
-        ),
+        optimizer=adam(_learning_rate(training, steps_per_epoch * training.epochs), training.weight_decay),
         loss=None if label_smoothing is None else partial(hard_loss, label_smoothing=label_smoothing),
         metrics=["accuracy"],
-        jit_compile=xla() if training.compilation == "auto" else training.compilation == "xla",
+        jit_compile=xla_is_faster() if training.compilation == "auto" else training.compilation == "xla",
         steps_per_execution=min(training.steps_per_execution, steps_per_epoch),
     )
 
@@ -75,62 +83,58 @@ def _learning_rate(training: Training, steps: int):
 def fit(
     model: keras.Model,
     batches: Batches,
-    validation_images: np.ndarray,
-    validation_labels: np.ndarray,
+    validation: Split,
     epochs: int,
-    on_epoch: OnEpoch,
-    resume_point: ResumePoint | None = None,
-) -> Fitted:
+    on_epoch_end: OnEpochEnd,
+    checkpoint: Checkpoint | None = None,
+) -> TrainingResult:
     """Train a compiled model; it ends with the weights of the epoch that was most accurate on validation.
 
     Args:
         model: compiled, from images to logits.
         batches: the training images.
-        validation_images: uint8, (n, height, width, channels).
-        validation_labels: int, (n,).
+        validation: the images on which the best epoch is chosen.
         epochs: passes over the training images.
-        on_epoch: called after each epoch, and again with those that an earlier process finished.
-        resume_point: what is written after each epoch; where it holds epochs already, training goes on after them.
+        on_epoch_end: called after each epoch, and again with those that an earlier process finished.
+        checkpoint: what is written after each epoch; where it holds epochs already, training goes on after them.
 
     Raises:
         InputError: when the loss is no longer finite.
     """
     model.optimizer.build(model.trainable_variables)
-    progress = _Progress(model, validation_images, validation_labels, on_epoch, resume_point)
+    progress = _Progress(model, validation, on_epoch_end, checkpoint)
     for number in range(progress.resume() + 1, epochs + 1):
         print(f"Epoch {number}/{epochs}", flush=True)
-        progress.ended(number, train_epoch(model, batches, number))
+        progress.end_epoch(number, train_epoch(model, batches, number))
     model.set_weights(progress.best)
-    return Fitted(progress.epochs, progress.best_epoch)
+    return TrainingResult(progress.epochs, progress.best_epoch)
 
 
 def train_epoch(model: keras.Model, batches: Batches, number: int) -> dict[str, float]:
-    """The epoch of this number, from 1: the means of what the model logs over the images."""
-    callbacks = []
+    """Train for the epoch of this number, from 1, and return the means over the images of what the model logs."""
+    callbacks = callbacks_for_devices()
     if sys.stdout.isatty():
         callbacks.append(_Bar(len(batches)))
-    if on_several_cpus():
-        callbacks.append(_OneStepAtATime())
     sums: dict[str, float] = defaultdict(float)
     seen = 0
     for images, targets in batches.segments(number):
-        fed = _fed(images, targets, batches.batch_size)
-        history = model.fit(**fed, shuffle=False, verbose=0, callbacks=callbacks).history
+        arguments = _fit_arguments(images, targets, batches.batch_size)
+        history = model.fit(**arguments, shuffle=False, verbose=0, callbacks=callbacks).history
         for name, (value,) in history.items():
             sums[name] += len(images) * value
         seen += len(images)
     return {name: value / seen for name, value in sums.items()}
 
 
-def _fed(images: np.ndarray, targets, batch_size: int) -> dict:
-    """Arguments of `fit` that make it cut batches, in order, from arrays.
+def _fit_arguments(images: np.ndarray, targets, batch_size: int) -> dict:
+    """Return arguments of `fit` that make it cut batches, in order, from arrays.
 
     Under TensorFlow, Keras would let tf.data tune itself, and the end of an epoch then waits for that to stop, up to a
     second; so it is given the same pipeline without.
     """
     if keras.backend.backend() != "tensorflow":
         return {"x": images, "y": targets, "batch_size": batch_size}
-    from tensorflow import data, nest
+    from tensorflow import data, nest  # under JAX there may be no TensorFlow
 
     options = data.Options()
     options.autotune.enabled = False
@@ -141,16 +145,6 @@ def _fed(images: np.ndarray, targets, batch_size: int) -> dict:
         return nest.map_structure(lambda array: array[start : start + batch_size], whole)
 
     return {"x": data.Dataset.zip((starts, arrays)).map(cut).prefetch(2).with_options(options)}
-
-
-class _OneStepAtATime(keras.callbacks.Callback):
-    """Has Keras wait for each step: with several under way, XLA's sums over the devices of a CPU wait forever.
-
-    Without a callback for batches, Keras reads their metrics in another thread and goes on with the next step.
-    """
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        pass
 
 
 class _Bar(keras.callbacks.Callback):
@@ -170,21 +164,14 @@ class _Bar(keras.callbacks.Callback):
 
 
 class _Progress:
-    """After each epoch: validates, keeps the best weights, writes the resume point, tells `on_epoch`, in this order.
+    """After each epoch: validates, keeps the best weights, writes the checkpoint, calls `on_epoch_end`, in this order.
 
     One forward pass over the validation images gives loss, accuracy and predictions.
     """
 
-    def __init__(
-        self,
-        model: keras.Model,
-        images: np.ndarray,
-        labels: np.ndarray,
-        on_epoch: OnEpoch,
-        resume_point: ResumePoint | None,
-    ):
-        self._fitted, self._images, self._labels = model, images, labels
-        self._on_epoch, self._resume_point = on_epoch, resume_point
+    def __init__(self, model: keras.Model, validation: Split, on_epoch_end: OnEpochEnd, checkpoint: Checkpoint | None):
+        self._model, self._validation = model, validation
+        self._on_epoch_end, self._checkpoint = on_epoch_end, checkpoint
         self._began = time.monotonic()
         self.epochs: list[Epoch] = []
         self.best: list[np.ndarray] = []
@@ -195,47 +182,47 @@ class _Progress:
         return max(self.epochs, key=lambda epoch: epoch.metrics["val_accuracy"]).number
 
     def resume(self) -> int:
-        """Take over what the resume point holds: the number of epochs that are done."""
-        state = self._resume_point.load() if self._resume_point else None
+        """Take over what the checkpoint holds, and return the number of epochs that are done."""
+        state = self._checkpoint.load() if self._checkpoint else None
         if state is None:
             return 0
-        assign(self._fitted.variables, state.variables)
-        assign(self._fitted.optimizer.variables, state.optimizer)
+        assign(self._model.variables, state.variables)
+        assign(self._model.optimizer.variables, state.optimizer)
         self.epochs, self.best = state.epochs, state.best
         print(f"going on after epoch {len(state.epochs)}, where this training was stopped", flush=True)
         for epoch in state.epochs:
-            self._on_epoch(epoch)
+            self._on_epoch_end(epoch)
         return len(state.epochs)
 
-    def ended(self, number: int, metrics: dict[str, float]) -> None:
-        """An epoch ended with these means over the training images."""
+    def end_epoch(self, number: int, metrics: dict[str, float]) -> None:
+        """End an epoch with these means over the training images."""
         if not math.isfinite(metrics["loss"]):
             raise InputError(
                 f"training diverged: the loss is {metrics['loss']} in epoch {number}; "
                 "lower learning_rate, or train with precision: float32"
             )
-        logits = predict_logits(self._fitted, self._images)
-        predictions = _classes(logits)
+        logits = predict_logits(self._model, self._validation.images)
+        predictions = _predictions(logits)
         metrics |= {
-            "val_loss": float(hard_loss(self._labels, logits)),
-            "val_accuracy": float(np.mean(predictions == self._labels)),
+            "val_loss": float(hard_loss(self._validation.labels, logits)),
+            "val_accuracy": float(np.mean(predictions == self._validation.labels)),
         }
         shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         print(f"{time.monotonic() - self._began:.1f} s: {shown}", flush=True)
         epoch = Epoch(number, metrics, predictions, _now())
         self.epochs.append(epoch)
         if self.best_epoch == number:
-            self.best = self._fitted.get_weights()
-        if self._resume_point:
-            self._resume_point.save(
-                State(self.epochs, values(self._fitted.variables), values(self._fitted.optimizer.variables), self.best)
+            self.best = self._model.get_weights()
+        if self._checkpoint:
+            self._checkpoint.save(
+                State(self.epochs, values(self._model.variables), values(self._model.optimizer.variables), self.best)
             )
-        self._on_epoch(epoch)
+        self._on_epoch_end(epoch)
         self._began = time.monotonic()
 
 
 def values(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
-    """The values of variables, copied."""
+    """Return the values of variables, copied."""
     return [variable.numpy() for variable in variables]
 
 
@@ -245,17 +232,26 @@ def assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) ->
         variable.assign(value)
 
 
-def assess(model: keras.Model, train: Split, validation: Split) -> tuple[Fitted, np.ndarray]:
-    """What `fit` would say of a model that comes trained: one epoch; and its logits (n, classes) on validation."""
+def evaluate_pretrained(model: keras.Model, train: Split, validation: Split) -> tuple[TrainingResult, np.ndarray]:
+    """Return what `fit` would give for a model that comes trained: one epoch; and its logits on validation.
+
+    Args:
+        model: from images to logits.
+        train: the training images.
+        validation: the validation images, (n, height, width, channels).
+
+    Returns:
+        The result, and logits, float32, (n, classes).
+    """
     metrics, logits = {}, np.empty(0)
     for prefix, split in (("", train), ("val_", validation)):
         logits, labels = predict_logits(model, split.images), np.asarray(split.labels)
         metrics[f"{prefix}accuracy"] = float(np.mean(logits.argmax(axis=1) == labels))
         metrics[f"{prefix}loss"] = float(hard_loss(labels, logits))
-    return Fitted([Epoch(1, metrics, _classes(logits), _now())], best_epoch=1), logits
+    return TrainingResult([Epoch(1, metrics, _predictions(logits), _now())], best_epoch=1), logits
 
 
-def _classes(logits: np.ndarray) -> np.ndarray:
+def _predictions(logits: np.ndarray) -> np.ndarray:
     return logits.argmax(axis=1).astype(np.uint16)
 
 

@@ -1,14 +1,13 @@
 """What students learn from: which images, in which views. The distilled ones and those from scratch share it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from distillery.data.errors import InputError
-from distillery.data.prepared import Split, load_description, load_split, select
-from distillery.learning.augmentation import stored_offsets
-from pipeline.params import Student
+from distillery.data.prepared import Split, load_info, load_split, select
+from distillery.learning.augmentation import Policy, Views
+from distillery.learning.batches import Examples
 
 
 @dataclass(frozen=True)
@@ -16,60 +15,37 @@ class TrainingSet:
     """The students' part of the prepared data.
 
     Attributes:
-        train: all training images, those of omitted classes too, so that positions are those of the teacher's logits.
-        among: int, (m,): positions of the images to train on.
-        offsets: int8, (views, n, 3): the views of each training image, `data.views`.
+        examples: all training images, those of omitted classes too, so that indices are those of the teacher's outputs.
         validation: the validation images, without those of omitted classes: a student that never sees a class is not
             chosen by it either.
+        digest: of the training split.
     """
 
-    train: Split
-    among: np.ndarray
-    offsets: np.ndarray
+    examples: Examples
     validation: Split
+    digest: str
 
 
-def load_training_set(student: Student) -> TrainingSet:
-    """Read the prepared data as `student` asks for them.
+def load_training_set(folder: Path, policy: Policy, views: int, omit_classes: list[str]) -> TrainingSet:
+    """Return the prepared data as students see them.
+
+    Args:
+        folder: the prepared data.
+        policy: of the views.
+        views: per image.
+        omit_classes: names of classes that students never see.
 
     Raises:
         InputError: when the data are missing or damaged, or a class to omit is unknown, or too few classes are left.
     """
-    classes = load_description()["classes"]
-    train, validation = load_split("train"), load_split("validation")
-    omitted = omitted_labels(classes, student.omit_classes)
+    train, validation = load_split(folder, "train"), load_split(folder, "validation")
+    omitted = load_info(folder).labels_of(omit_classes)
     if omitted:
         validation = select(validation, np.flatnonzero(~np.isin(validation.labels, omitted)))
-    return TrainingSet(
-        train,
-        np.flatnonzero(~np.isin(train.labels, omitted)),
-        stored_offsets(len(train.labels), student.views, student.jitter, student.flip),
-        validation,
+    examples = Examples(
+        train.images,
+        train.labels,
+        indices=np.flatnonzero(~np.isin(train.labels, omitted)),
+        views=Views(policy, len(train.labels), views),
     )
-
-
-def omitted_labels(classes: Sequence[str], omit: Sequence[str]) -> list[int]:
-    """Labels of the classes to omit.
-
-    Args:
-        classes: names of all classes, in the order of the labels.
-        omit: names of those to omit.
-
-    Raises:
-        InputError: when a name is unknown, or fewer than two classes are left.
-    """
-    for name in omit:
-        if name not in classes:
-            raise InputError(
-                f"params.yaml: student.omit_classes: found {name!r}; accepted: names of classes of the data set, "
-                f"{_some(classes)}"
-            )
-    if len(classes) - len(omit) < 2:
-        raise InputError(
-            f"params.yaml: student.omit_classes: leaves {len(classes) - len(omit)} classes; accepted: 2 left"
-        )
-    return [classes.index(name) for name in omit]
-
-
-def _some(classes: Sequence[str]) -> str:
-    return ", ".join(classes) if len(classes) <= 20 else f"{', '.join(classes[:20])} and {len(classes) - 20} more"
+    return TrainingSet(examples, validation, train.digest)

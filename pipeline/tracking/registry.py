@@ -1,7 +1,7 @@
 """MLflow's model registry: versions of a student, and which of them is its champion.
 
-A version keeps which test images it has right. So a new one is compared with the champion of the day without running
-that one again, and only where both were asked about the same images.
+A version keeps which test images it classifies correctly. So a new version is compared with the champion without
+running the champion again, and only if both were tested on the same images.
 """
 
 from collections.abc import Sequence
@@ -13,29 +13,29 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from distillery.evaluation.comparison import sign_test
-from pipeline.tracking.journal import DIGEST_TAG
+from pipeline.tracking.keras_model import DIGEST_TAG
 
 CHALLENGER, CHAMPION = "challenger", "champion"
 SIGNIFICANCE = 0.05  # p of McNemar's test below which a challenger is better
 TEST_TAG = "distillery.test_sha256"
 VERDICT_TAG = "distillery.verdict"
-ANSWERS = "registration/right.npy"
-LONGEST_DESCRIPTION = 5000  # characters that MLflow keeps
+CORRECT = "registration/right.npy"  # Note: the name in the registries that exist
+MAX_DESCRIPTION_LENGTH = 5000  # characters that MLflow keeps
 
 
 def register(
     client: MlflowClient, name: str, model_id: str, run_id: str, digest: str, test_digest: str, card: Sequence[str]
 ) -> ModelVersion:
-    """The version that a model has in the registry; made where the same file was not registered before.
+    """Return the version of a model in the registry, a new one if the same file was not registered before.
 
     Args:
         client: of the registry.
-        name: of the registered model; it is made where it is missing.
+        name: of the registered model; made if it is missing.
         model_id: the logged model's.
-        run_id: the run that keeps, as the artifact `ANSWERS`, which test images it has right.
+        run_id: the run that keeps, as the artifact `CORRECT`, which test images it classifies correctly.
         digest: SHA-256 of the model's file.
         test_digest: of the test set.
-        card: its card, section by section; the description gets as many as it holds.
+        card: its model card, section by section; the description holds the first ones.
     """
     try:
         client.create_registered_model(name)
@@ -56,23 +56,23 @@ def register(
 
 
 def description(card: Sequence[str]) -> str:
-    """The first sections of a card, as many as a description holds, and where the rest is."""
+    """Return the first sections of a card, as many as a description holds, and where the rest is."""
     rest = "\nThe whole card is the artifact `MODEL_CARD.md` of the run that registered this version.\n"
     text = ""
     for section in card:
-        if len(text) + len(section) + 1 + len(rest) > LONGEST_DESCRIPTION:
+        if len(text) + len(section) + 1 + len(rest) > MAX_DESCRIPTION_LENGTH:
             return text + rest
         text += section + "\n"
     return text
 
 
-def challenge(client: MlflowClient, version: ModelVersion, right: np.ndarray) -> str:
-    """Make a version the challenger, and the champion if it beats the present one by McNemar's test.
+def challenge(client: MlflowClient, version: ModelVersion, correct: np.ndarray) -> str:
+    """Make a version the challenger, and the champion if it is better than the champion by McNemar's test.
 
     Args:
         client: of the registry.
-        version: the new one.
-        right: bool, (n,): which test images it has right.
+        version: the new version.
+        correct: bool, (n,): which test images it classifies correctly.
 
     Returns:
         The verdict in words, which the version also keeps as a tag.
@@ -82,10 +82,10 @@ def challenge(client: MlflowClient, version: ModelVersion, right: np.ndarray) ->
     champion = _champion(client, name)
     if champion is not None and champion.version == version.version:
         return champion.tags.get(VERDICT_TAG, "champion")
-    better, verdict = _verdict(client, champion, version, right)
+    better, verdict = _verdict(client, champion, version, correct)
+    client.set_model_version_tag(name, version.version, VERDICT_TAG, verdict)
     if better:
         client.set_registered_model_alias(name, CHAMPION, version.version)
-    client.set_model_version_tag(name, version.version, VERDICT_TAG, verdict)
     return verdict
 
 
@@ -96,7 +96,7 @@ def _champion(client: MlflowClient, name: str) -> ModelVersion | None:
 
 
 def _verdict(
-    client: MlflowClient, champion: ModelVersion | None, version: ModelVersion, right: np.ndarray
+    client: MlflowClient, champion: ModelVersion | None, version: ModelVersion, correct: np.ndarray
 ) -> tuple[bool, str]:
     if champion is None:
         return True, "champion: there was none"
@@ -105,16 +105,16 @@ def _verdict(
             f"not compared: version {champion.version}, the champion, was tested on other images; to replace it, "
             f"give this version the alias {CHAMPION} by hand"
         )
-    if ANSWERS not in [file.path for file in client.list_artifacts(champion.run_id, str(Path(ANSWERS).parent))]:
+    if CORRECT not in [file.path for file in client.list_artifacts(champion.run_id, str(Path(CORRECT).parent))]:
         return False, (
-            f"not compared: the artifact {ANSWERS} of version {champion.version}, the champion, is gone; to"
+            f"not compared: the artifact {CORRECT} of version {champion.version}, the champion, is gone; to"
             f" replace it, give this version the alias {CHAMPION} by hand"
         )
-    champions = np.load(Path(client.download_artifacts(champion.run_id, ANSWERS)), allow_pickle=False)
-    wins, losses, p = sign_test(right.astype(np.int8) - champions.astype(np.int8))
+    champions_correct = np.load(Path(client.download_artifacts(champion.run_id, CORRECT)), allow_pickle=False)
+    wins, losses, p = sign_test(correct.astype(np.int8) - champions_correct.astype(np.int8))
     better = wins > losses and p < SIGNIFICANCE
     return better, (
         f"{'champion: better than' if better else 'challenger: not shown to be better than'} version"
-        f" {champion.version} (right where that is wrong on {wins} test images, wrong where that is right on {losses};"
+        f" {champion.version} (alone correct on {wins} test images, alone wrong on {losses};"
         f" McNemar p = {p:.2g}, {SIGNIFICANCE} needed)"
     )

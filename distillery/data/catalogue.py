@@ -1,0 +1,37 @@
+"""Files of the catalogues (`datasets/`, `architectures/`, `methods/`), and the user's own like them, found by path."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from distillery.data.errors import InputError
+
+
+def load_module(path: str | Path, function: str) -> ModuleType:
+    """Return the module in a Python file.
+
+    Args:
+        path: the file; it may lie anywhere.
+        function: the function that the file must define.
+
+    Raises:
+        InputError: when the file is missing, cannot be run or does not define the function.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    spec = importlib.util.spec_from_file_location(f"catalogue_{path.stem}", path)
+    if spec is None:
+        raise InputError(f"{path}: not a Python file; accepted: a `.py` file that defines `{function}`")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for their module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever a user's own file raises
+        raise InputError(
+            f"{path}: cannot be run ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+        ) from error
+    if not callable(getattr(module, function, None)):
+        raise InputError(f"{path}: does not define a function `{function}`")
+    return module

@@ -1,0 +1,92 @@
+"""A data set in memory, and what must hold of it."""
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from distillery.data.errors import InputError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set in memory.
+
+    Attributes:
+        classes: names of the classes, in the order of the labels.
+        train_images, test_images: uint8, (n, height, width, channels).
+        train_labels, test_labels: int32, (n,).
+        source: where the data set comes from, the same whichever copy was read.
+        retrieved_from: which copy was read.
+    """
+
+    classes: list[str]
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    source: str
+    retrieved_from: str
+
+
+def checked(dataset: Dataset, path: str) -> Dataset:
+    """Return the data set with its labels as int32.
+
+    Args:
+        dataset: what the function `load` of a file returned.
+        path: the file, for the message.
+
+    Raises:
+        InputError: when it is no data set of images that the pipeline can use.
+    """
+    if not isinstance(dataset, Dataset):
+        raise InputError(f"{path}: load() returned {type(dataset).__name__}; accepted: distillery's Dataset")
+    _check_texts(dataset, path)
+    for part in ("train", "test"):
+        _check_images(f"{path}: {part}_images", getattr(dataset, f"{part}_images"))
+        _check_labels(path, part, dataset)
+    train, test = (images.shape[1:] for images in (dataset.train_images, dataset.test_images))
+    if train != test:
+        raise InputError(f"{path}: train_images have the shape {train}, test_images {test}; accepted: one shape")
+    return replace(
+        dataset, train_labels=dataset.train_labels.astype(np.int32), test_labels=dataset.test_labels.astype(np.int32)
+    )
+
+
+def _check_texts(dataset: Dataset, path: str) -> None:
+    classes = dataset.classes
+    if not isinstance(classes, list) or not all(isinstance(name, str) and name.isprintable() for name in classes):
+        raise InputError(f"{path}: classes is no list of names; accepted: a list of strings of one line each")
+    if len(classes) < 2 or not all(classes):
+        raise InputError(f"{path}: classes is {classes}; accepted: two names or more, none of them empty")
+    repeated = [name for name, following in pairwise(sorted(classes)) if name == following]
+    if repeated:
+        raise InputError(f"{path}: classes has {repeated[0]!r} more than once; accepted: different names")
+    for name in ("source", "retrieved_from"):
+        if not isinstance(getattr(dataset, name), str):
+            raise InputError(f"{path}: {name} is {getattr(dataset, name)!r}; accepted: a string")
+
+
+def _check_images(where: str, images: np.ndarray) -> None:
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        found = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
+        raise InputError(f"{where}: found {found}; accepted: a NumPy array of uint8, 0 to 255")
+    if images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape:
+        raise InputError(f"{where}: found the shape {images.shape}; accepted: (n, height, width, 1 or 3)")
+
+
+def _check_labels(path: str, part: str, dataset: Dataset) -> None:
+    where, labels = f"{path}: {part}_labels", getattr(dataset, f"{part}_labels")
+    count, classes = len(getattr(dataset, f"{part}_images")), dataset.classes
+    if not isinstance(labels, np.ndarray) or not np.issubdtype(labels.dtype, np.integer):
+        found = labels.dtype if isinstance(labels, np.ndarray) else type(labels).__name__
+        raise InputError(f"{where}: found {found}; accepted: a NumPy array of integers")
+    if labels.shape != (count,):
+        raise InputError(f"{where}: found the shape {labels.shape}; accepted: ({count},), one label per image")
+    if labels.min() < 0 or labels.max() >= len(classes):
+        raise InputError(f"{where}: found {labels.min()} to {labels.max()}; accepted: 0 to {len(classes) - 1}")
+    missing = [
+        name for name, images in zip(classes, np.bincount(labels, minlength=len(classes)), strict=True) if not images
+    ]
+    if missing:
+        raise InputError(f"{where}: no image of class {missing[0]!r}; accepted: one or more of each class")

@@ -1,0 +1,88 @@
+"""The evaluation as a whole: computed from the models' outputs here, or read back from files by the demo."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from distillery.evaluation.comparison import accuracy_gain
+from distillery.evaluation.headline import class_accuracy, headline_metrics, quality_metrics
+from distillery.evaluation.roles import RoleOutputs
+from distillery.evaluation.unseen import Unseen, omitted_metrics
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the test set shows of the models.
+
+    Attributes:
+        classes: names.
+        labels: int, (n,).
+        predicted: by role, int, (n,), of the model that was chosen on validation images.
+        class_accuracy: by role, float, (classes,), means over the seeds; NaN for a class without test images.
+        curves: by role, columns with one value per epoch, means over the seeds.
+        headline: the content of `metrics/evaluate.json`.
+        quality: the content of `metrics/quality.json`.
+        omitted_classes: names of the classes that the students never saw.
+    """
+
+    classes: Sequence[str]
+    labels: np.ndarray
+    predicted: Mapping[str, np.ndarray]
+    class_accuracy: Mapping[str, np.ndarray]
+    curves: Mapping[str, Mapping[str, Sequence[float]]]
+    headline: Mapping
+    quality: Mapping = field(default_factory=dict)
+    omitted_classes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """How the statistics are computed.
+
+    Attributes:
+        bootstrap_samples: of the gain's confidence interval.
+        bootstrap_seed: draws them.
+        calibration_bins: of the calibration error.
+    """
+
+    bootstrap_samples: int
+    bootstrap_seed: int
+    calibration_bins: int
+
+
+def compare_roles(
+    classes: Sequence[str],
+    labels: np.ndarray,
+    roles: Mapping[str, RoleOutputs],
+    statistics: Statistics,
+    unseen: Unseen | None = None,
+) -> Evaluation:
+    """Return the evaluation of teacher, distilled students and students trained from scratch.
+
+    Args:
+        classes: names.
+        labels: int, (n,).
+        roles: the outputs by role.
+        statistics: how the statistics are computed.
+        unseen: the classes that the students never saw; None where they saw all.
+    """
+    gain = accuracy_gain(
+        roles["distilled"].predicted == labels,
+        roles["scratch"].predicted == labels,
+        statistics.bootstrap_samples,
+        statistics.bootstrap_seed,
+    )
+    headline = headline_metrics(labels, roles, gain)
+    if unseen:
+        headline["omitted"] = omitted_metrics(unseen, labels, roles)
+    return Evaluation(
+        classes=classes,
+        labels=labels,
+        predicted={role: outputs.predicted[outputs.chosen] for role, outputs in roles.items()},
+        class_accuracy=class_accuracy(labels, roles),
+        curves={role: outputs.curves for role, outputs in roles.items()},
+        headline=headline,
+        quality=quality_metrics(labels, roles, gain, statistics.calibration_bins),
+        omitted_classes=[classes[number] for number in unseen.classes] if unseen else [],
+    )

@@ -1,0 +1,37 @@
+"""The models that are compared, by role: the teacher, the distilled students, the students trained from scratch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+ROLES = ("teacher", "distilled", "scratch")
+
+
+@dataclass(frozen=True)
+class RoleOutputs:
+    """What the models of one role give on the test images, and what they cost.
+
+    Attributes:
+        logits: float, (models, n, classes): one student per seed; the teacher is one model.
+        chosen: position of the model that was chosen on validation images.
+        parameters: of one model.
+        bytes: size of the chosen model's file.
+        curves: columns with one value per epoch, means over the models.
+    """
+
+    logits: np.ndarray
+    chosen: int
+    parameters: int
+    bytes: int
+    curves: Mapping[str, Sequence[float]]
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The predicted classes, int, (models, n)."""
+        return self.logits.argmax(axis=2)
+
+    @property
+    def chosen_logits(self) -> np.ndarray:
+        """The logits of the chosen model, (n, classes)."""
+        return self.logits[self.chosen]

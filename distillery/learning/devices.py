@@ -1,0 +1,60 @@
+"""Several devices of one host that share each batch, under JAX; and whether XLA is faster on what there is."""
+
+import keras
+
+from distillery.data.errors import InputError
+
+
+def check_devices(parameter: str, devices: int) -> None:
+    """Check that a model can be trained on so many devices.
+
+    Args:
+        parameter: its name, for messages.
+        devices: its value.
+
+    Raises:
+        InputError: when there are not so many, or Keras's backend trains on one only.
+    """
+    if devices == 1:
+        return
+    if keras.backend.backend() != "jax":
+        raise InputError(
+            f"params.yaml: {parameter}: found {devices}; accepted: 1 under {keras.backend.backend()}, or several with"
+            " the environment variable KERAS_BACKEND=jax"
+        )
+    found = keras.distribution.list_devices()
+    if devices > len(found):
+        raise InputError(f"params.yaml: {parameter}: found {devices}; this host has {len(found)}: {', '.join(found)}")
+
+
+def share_batches(devices: int) -> None:
+    """Distribute the models that are built from now on: each device has a copy of the weights and a part of a batch."""
+    shared = (
+        keras.distribution.DataParallel(devices=keras.distribution.list_devices()[:devices]) if devices > 1 else None
+    )
+    keras.distribution.set_distribution(shared)
+
+
+def callbacks_for_devices() -> list[keras.callbacks.Callback]:
+    """Return what training on the devices of the model that was built last needs."""
+    on_several_cpus = keras.distribution.distribution() is not None and _first_device().startswith("cpu")
+    return [_OneStepAtATime()] if on_several_cpus else []
+
+
+class _OneStepAtATime(keras.callbacks.Callback):
+    """Has Keras wait for each step: with several under way, XLA's sums over the devices of a CPU wait forever.
+
+    Without a callback for batches, Keras reads their metrics in another thread and goes on with the next step.
+    """
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        pass
+
+
+def xla_is_faster() -> bool:
+    """Return whether XLA is faster: under TensorFlow on a CPU it is slower (`python -m benchmarks precision`)."""
+    return keras.backend.backend() != "tensorflow" or _first_device().startswith("gpu")
+
+
+def _first_device() -> str:
+    return keras.distribution.list_devices()[0]

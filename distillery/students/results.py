@@ -1,0 +1,92 @@
+"""Results of training students: means over the seeds, and the numbers of the stage."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from distillery.learning.checkpoint import Epoch
+from distillery.learning.metrics import confusion_matrix, negative_log_likelihood, spread
+from distillery.learning.training import curves
+from distillery.students.train import TrainedStudent
+
+
+@dataclass(frozen=True)
+class MeanEpoch:
+    """An epoch over all seeds: the means of its metrics, and the sum of the confusion matrices on validation."""
+
+    number: int
+    metrics: dict[str, float]
+    confusion: np.ndarray
+    ended: int
+
+
+class EpochMeans:
+    """Gathers the epochs of all students; the mean of an epoch is known as soon as the last seed has it.
+
+    Args:
+        labels: of the validation images, int, (n,).
+        classes: number of classes.
+        seeds: number of students.
+    """
+
+    def __init__(self, labels: np.ndarray, classes: int, seeds: int):
+        self._labels, self._classes, self._seeds = labels, classes, seeds
+        self._metrics: dict[int, list[Mapping[str, float]]] = defaultdict(list)
+        self._confusions: dict[int, np.ndarray] = defaultdict(int)
+        self._means: list[MeanEpoch] = []
+
+    def add(self, epoch: Epoch) -> MeanEpoch | None:
+        """Take an epoch of a student, and return the mean where it was the last student's."""
+        metrics = self._metrics[epoch.number]
+        metrics.append(epoch.metrics)
+        confusion = confusion_matrix(self._labels, epoch.predictions, self._classes)
+        self._confusions[epoch.number] = self._confusions[epoch.number] + confusion
+        if len(metrics) < self._seeds:
+            return None
+        means = {name: float(np.mean([one[name] for one in metrics])) for name in metrics[0]}
+        mean = MeanEpoch(epoch.number, means, self._confusions[epoch.number], epoch.ended)
+        self._means.append(mean)
+        return mean
+
+    @property
+    def curves(self) -> pd.DataFrame:
+        """A row per epoch: its number and the means of its metrics."""
+        return curves([mean.metrics for mean in self._means])
+
+
+@dataclass(frozen=True)
+class StudentsResult:
+    """What a stage that trains students ends with.
+
+    Attributes:
+        metrics: `val_accuracy`, its spread and `val_loss`, means over the seeds.
+        accuracies: on validation, by seed.
+        confusion: on validation, summed over the seeds, (classes, classes).
+    """
+
+    metrics: dict[str, float]
+    accuracies: dict[int, float]
+    confusion: np.ndarray
+
+
+def students_result(students: Sequence[TrainedStudent], labels: np.ndarray, classes: int) -> StudentsResult:
+    """Return the result over the validation images.
+
+    Args:
+        students: one per seed.
+        labels: int, (n,).
+        classes: number of classes.
+    """
+    confusions = [confusion_matrix(labels, student.validation_logits.argmax(axis=1), classes) for student in students]
+    accuracies = [float(np.trace(confusion) / confusion.sum()) for confusion in confusions]
+    losses = [negative_log_likelihood(labels, student.validation_logits) for student in students]
+    metrics = {
+        "val_accuracy": float(np.mean(accuracies)),
+        "val_accuracy_std": spread(accuracies),
+        "val_loss": float(np.mean(losses)),
+    }
+    seeds = [student.seed for student in students]
+    return StudentsResult(metrics, dict(zip(seeds, accuracies, strict=True)), sum(confusions))

@@ -1,0 +1,63 @@
+"""Presets: `presets/mnist.yaml` has every parameter, the others what differs from it."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from distillery.data.errors import InputError
+from distillery.data.files import atomic_write
+from pipeline.catalogue import ROOT
+from pipeline.params import load_params
+
+FOLDER = ROOT / "presets"
+DEFAULT = "mnist"
+
+
+def preset_names() -> list[str]:
+    """Return the names of the presets, sorted."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def preset_text(name: str) -> str:
+    """Return the complete `params.yaml` of a preset, with its comments.
+
+    Raises:
+        InputError: when there is no such preset, or it names a parameter that there is not.
+    """
+    if name not in preset_names():
+        raise InputError(f"found {name!r}; accepted: {', '.join(preset_names())}")
+    text = (FOLDER / f"{DEFAULT}.yaml").read_text(encoding="utf-8")
+    if name == DEFAULT:
+        return text
+    yaml = YAML()
+    yaml.width = 120
+    params = yaml.load(text)
+    _override(params, YAML(typ="safe").load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")), name)
+    written = io.StringIO()
+    yaml.dump(params, written)
+    return written.getvalue()
+
+
+def _override(params: dict, changes: Mapping, name: str, prefix: str = "") -> None:
+    for key, value in changes.items():
+        if key not in params:
+            raise InputError(f"presets/{name}.yaml: {prefix}{key}: unknown parameter; accepted: {', '.join(params)}")
+        if isinstance(value, Mapping):
+            _override(params[key], value, name, f"{prefix}{key}.")
+        else:
+            params[key] = value
+
+
+def write_preset(name: str, path: str | Path = "params.yaml") -> None:
+    """Write the complete parameters of a preset, checked.
+
+    Raises:
+        InputError: when there is no such preset.
+    """
+    text = preset_text(name)
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+        load_params(temporary)
+    print(f"{path}: the parameters of preset {name}")

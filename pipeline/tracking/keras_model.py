@@ -1,0 +1,89 @@
+"""A Keras file as a logged model of MLflow, byte for byte."""
+
+import platform
+import shutil
+import tempfile
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import yaml
+from mlflow import MlflowClient, pyfunc
+from mlflow.entities import LoggedModelOutput
+from mlflow.models import Model, ModelSignature
+from mlflow.types import Schema, TensorSpec
+
+DIGEST_TAG = "distillery.sha256"  # of a model's file: on a run that made it, a logged model, a registered version
+
+
+def log_keras_model(
+    client: MlflowClient, run_id: str, name: str, file: Path, digest: str, image_shape: Sequence[int], classes: int
+) -> str:
+    """Log a `.keras` file, once per run and name.
+
+    `mlflow.keras.log_model` would import Keras and save the model again: ten seconds, and other bytes than those that
+    DVC keeps. `mlflow.keras.load_model` reads what this writes, and `mlflow models serve` serves it.
+
+    Args:
+        client: of the tracking server.
+        run_id: the run that made the model.
+        name: of the logged model.
+        file: the `.keras` file.
+        digest: SHA-256 of the file.
+        image_shape: (height, width, channels).
+        classes: number of logits.
+
+    Returns:
+        The id of the logged model.
+    """
+    run = client.get_run(run_id)
+    found = client.search_logged_models([run.info.experiment_id], f"name = '{name}' AND source_run_id = '{run_id}'")
+    model = (
+        found[0]
+        if found
+        else client.create_logged_model(
+            run.info.experiment_id, name, run_id, tags={DIGEST_TAG: digest}, params=run.data.params
+        )
+    )
+    if model.status == "READY":
+        return model.model_id
+    if all(output.model_id != model.model_id for output in run.outputs.model_outputs):
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    description = Model(model.artifact_location, run_id=run_id, model_uuid=model.model_id, model_id=model.model_id)
+    description.signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, *image_shape), "pixels")]),
+        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, classes), "logits")]),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        _write(Path(folder), description, file)
+        client.log_model_artifacts(model.model_id, folder)
+    client.finalize_logged_model(model.model_id, "READY")
+    return model.model_id
+
+
+def _write(folder: Path, model: Model, file: Path) -> None:
+    """Write a model of MLflow's Keras flavor, and the environment in which it can be served."""
+    (folder / "data").mkdir()
+    shutil.copyfile(file, folder / "data" / "model.keras")
+    (folder / "data" / "keras_module.txt").write_text("keras", encoding="utf-8")
+    model.add_flavor(
+        "keras", data="data", keras_version=version("keras"), keras_backend="tensorflow", save_exported_model=False
+    )
+    pyfunc.add_to_model(model, loader_module="mlflow.keras", conda_env="conda.yaml", python_env="python_env.yaml")
+    model.model_size_bytes = file.stat().st_size
+    model.save(folder / "MLmodel")
+    packages = [f"{name}=={version(name)}" for name in ("mlflow", "keras", "tensorflow", "numpy")]
+    python = platform.python_version()
+    conda = [f"python={python}", "pip", {"pip": packages}]
+    environments = {
+        "conda.yaml": {"name": "mlflow-env", "channels": ["conda-forge"], "dependencies": conda},
+        "python_env.yaml": {
+            "python": python,
+            "build_dependencies": ["pip", "setuptools", "wheel"],
+            "dependencies": ["-r requirements.txt"],
+        },
+    }
+    for name, tree in environments.items():
+        (folder / name).write_text(yaml.safe_dump(tree), encoding="utf-8")
+    (folder / "requirements.txt").write_text("\n".join(packages) + "\n", encoding="utf-8")

@@ -1,0 +1,228 @@
+"""One run in MLflow, made from its log.
+
+An event may be sent twice when a process dies at the wrong moment, and arrives once all the same: MLflow run, logged
+model and version are found again, a metric is one per name, step and time, a file one per name, and an image of a
+series is not sent when the run has one of its step and time.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import mlflow
+import numpy as np
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+from PIL import Image
+
+from distillery import figures
+from distillery.data.files import write_json
+from pipeline.resume import repository
+from pipeline.tracking import registry
+from pipeline.tracking.keras_model import DIGEST_TAG, log_keras_model
+from pipeline.tracking.run_log import LOG
+
+RECORD_TAG = "distillery.record"
+EXPERIMENT_KIND = "custom_model_development"  # opens on the views for training, not on those for language models
+
+
+class MlflowRun:
+    """The MLflow run of one run log. What has been sent stands beside the log, and is not sent again.
+
+    Args:
+        folder: the pending run's.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder, self._state_path = folder, folder / "sent.json"
+        with open(folder / LOG, encoding="utf-8") as log:
+            line = log.readline()
+        start = json.loads(line) if line.endswith("\n") else {}  # else its process died while writing it
+        self.record = start.get("record", "")
+        self.server = start.get("tracking_uri") or f"sqlite:///{_database()}"
+        self._state: dict = {"position": 0, "run_id": None, "experiment_id": None, "ended": False}
+        self._client: mlflow.MlflowClient | None = None
+        self._images: set[str] | None = None
+
+    def send(self) -> None:
+        """Send what the log holds and MLflow has not got, in order."""
+        if self._client is None:
+            if self._state_path.is_file():
+                self._state |= json.loads(self._state_path.read_text(encoding="utf-8"))
+            self._client = _client(self.server)
+        with open(self._folder / LOG, "rb") as log:
+            log.seek(self._state["position"])
+            for line in log:
+                if not line.endswith(b"\n"):  # being written
+                    break
+                event = json.loads(line)
+                mlflow.set_tracking_uri(self.server)  # MLflow's registry looks models up by it, whatever the client
+                getattr(self, f"_send_{event['event']}")(event)
+                self._state["position"] += len(line)
+                write_json(self._state_path, self._state)
+
+    def close(self) -> None:
+        """Mark the run of a process that died without ending it as killed."""
+        if self._state["run_id"] and not self._state["ended"]:
+            self._client.set_terminated(self._state["run_id"], "KILLED", time.time_ns() // 1_000_000)
+
+    # Each of the following sends one kind of event.
+
+    def _send_start(self, event: dict) -> None:
+        self._state["experiment_id"] = self._experiment(event["experiment"], event["tracking_uri"])
+        found = self._client.search_runs(
+            [self._state["experiment_id"]], f"tags.`{RECORD_TAG}` = '{event['record']}'", max_results=1
+        )
+        if found:
+            self._state["run_id"] = found[0].info.run_id
+            self._client.update_run(self._state["run_id"], "RUNNING")
+            return
+        run = self._client.create_run(
+            self._state["experiment_id"],
+            start_time=event["time"],
+            run_name=event["run_name"],
+            tags={key: value for key, value in event["tags"].items() if value} | {RECORD_TAG: event["record"]},
+        )
+        self._state["run_id"] = run.info.run_id
+
+    def _experiment(self, name: str, tracking_uri: str) -> str:
+        if (found := self._client.get_experiment_by_name(name)) is not None:
+            return found.experiment_id
+        # A local artifact location is stored as it is given: it must not be that of a temporary clone.
+        location = None if tracking_uri else (repository() / "mlartifacts").resolve().as_uri()
+        tags = {"mlflow.experimentKind": EXPERIMENT_KIND}
+        return self._client.create_experiment(name, artifact_location=location, tags=tags)
+
+    def _send_parameters(self, event: dict) -> None:
+        parameters = [
+            Param(key, json.dumps(value) if isinstance(value, list) else str(value))
+            for key, value in event["values"].items()
+        ]
+        for first in range(0, len(parameters), 100):  # the most that MLflow takes at once
+            self._client.log_batch(self._state["run_id"], params=parameters[first : first + 100])
+
+    def _send_metrics(self, event: dict) -> None:
+        metrics = [Metric(key, value, event["time"], event["step"]) for key, value in event["values"].items()]
+        for first in range(0, len(metrics), 1000):  # the most that MLflow takes at once
+            self._client.log_batch(self._state["run_id"], metrics=metrics[first : first + 1000])
+
+    def _send_tags(self, event: dict) -> None:
+        for key, value in event["values"].items():
+            self._client.set_tag(self._state["run_id"], key, value)
+
+    def _send_artifact(self, event: dict) -> None:
+        self._client.log_artifact(self._state["run_id"], str(self._folder / event["file"]), event["folder"] or None)
+
+    def _send_table(self, event: dict) -> None:
+        self._client.log_dict(self._state["run_id"], event["tree"], event["name"])
+
+    def _send_figure(self, event: dict) -> None:
+        run_id, name, step = self._state["run_id"], event["name"], event["step"]
+        if step is not None and self._has_image(f"images/{name}+step+{step}+timestamp+{event['time']}+"):
+            return
+        with np.load(self._folder / event["arrays"], allow_pickle=False) as arrays:
+            figure = getattr(figures, event["function"])(**arrays, **event["data"])
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{name}.png"
+            figures.save_figure(figure, path)
+            if step is None:
+                self._client.log_artifact(run_id, str(path), "figures")
+            else:
+                with Image.open(path) as image:
+                    self._client.log_image(run_id, image, key=name, step=step, timestamp=event["time"])
+
+    def _has_image(self, prefix: str) -> bool:
+        """Return whether the run had an image when this process came to it, or to it again after a failure."""
+        if self._images is None:
+            images = self._client.list_artifacts(self._state["run_id"], "images")
+            self._images = {image.path for image in images if image.path.endswith(".png")}
+        return any(image.startswith(prefix) for image in self._images)
+
+    def _send_dataset(self, event: dict) -> None:
+        info = event["info"]
+        schema = {"features": _tensor("uint8", [-1, *info["image_shape"]]), "targets": _tensor("int32", [-1])}
+        dataset = Dataset(
+            name=info["name"],
+            digest=info["digests"]["train"][:8],  # MLflow shows a short one; the profile has them whole
+            source_type="local",
+            source=json.dumps({"uri": info["source"]}),
+            schema=json.dumps({"mlflow_tensorspec": schema}),
+            profile=json.dumps({"sizes": info["sizes"], "sha256": info["digests"]}),
+        )
+        context = InputTag("mlflow.data.context", event["context"])
+        self._client.log_inputs(self._state["run_id"], [DatasetInput(dataset, [context])])
+
+    def _send_model(self, event: dict) -> None:
+        self._log_model(event)
+        self._client.set_tag(self._state["run_id"], f"{DIGEST_TAG}.{event['digest']}", event["name"])
+
+    def _log_model(self, event: dict) -> str:
+        shapes = event["image_shape"], event["classes"]
+        file = self._folder / event["file"]
+        return log_keras_model(self._client, self._state["run_id"], event["name"], file, event["digest"], *shapes)
+
+    def _send_register(self, event: dict) -> None:
+        run_id, digest, file = self._state["run_id"], event["digest"], self._folder / event["correct"]
+        self._client.log_artifact(run_id, str(file), str(Path(registry.CORRECT).parent))
+        logged = self._client.search_logged_models([self._state["experiment_id"]], f"tags.`{DIGEST_TAG}` = '{digest}'")
+        ready = [model.model_id for model in logged if model.status == "READY"]
+        # `distill` logged it, unless that ran elsewhere, or DVC took its result from the cache.
+        model_id = ready[0] if ready else self._log_model(event | {"name": "student"})
+        version = registry.register(
+            self._client, event["name"], model_id, run_id, digest, event["test_digest"], event["card"]
+        )
+        verdict = registry.challenge(self._client, version, np.load(file))
+        link = f"[{version.name} version {version.version}](#/models/{version.name}/versions/{version.version})"
+        self._client.set_tag(run_id, "distillery.verdict", verdict)
+        self._client.set_tag(run_id, "mlflow.note.content", f"Registered as {link}.\n\n{verdict}")
+
+    def _send_made_by(self, event: dict) -> None:
+        links = []
+        for role, digest in event["digests"].items():
+            runs = self._client.search_runs(
+                [self._state["experiment_id"]],
+                f"tags.`{DIGEST_TAG}.{digest}` LIKE '%'",
+                order_by=["attributes.start_time DESC"],
+                max_results=1,
+            )
+            if runs:
+                run = runs[0].info
+                self._client.set_tag(self._state["run_id"], f"distillery.run.{role}", run.run_id)
+                links.append(f"- {role}: [{run.run_name}](#/experiments/{run.experiment_id}/runs/{run.run_id})")
+        if links:
+            note = "The models of this run were made by\n\n" + "\n".join(links)
+            self._client.set_tag(self._state["run_id"], "mlflow.note.content", note)
+
+    def _send_end(self, event: dict) -> None:
+        self._client.set_terminated(self._state["run_id"], event["status"], event["time"])
+        self._state["ended"] = True
+
+
+def _database() -> Path:
+    return repository() / "mlflow.db"
+
+
+def _client(server: str) -> mlflow.MlflowClient:
+    """Return a client. It makes the local database under another name: killed meanwhile, MLflow could not open it."""
+    path = _database()
+    if server == f"sqlite:///{path}" and not path.exists():
+        new = repository() / ".distillery" / "mlflow.db"
+        new.unlink(missing_ok=True)
+        mlflow.MlflowClient(f"sqlite:///{new}").search_experiments(max_results=1)
+        new.replace(path)
+    return mlflow.MlflowClient(server)
+
+
+def answers(server: str) -> bool:
+    """Return whether a tracking server, given by its URI, answers a simple question."""
+    try:
+        _client(server).search_experiments(max_results=1)
+    except Exception:
+        return False
+    return True
+
+
+def _tensor(dtype: str, shape: list[int]) -> str:
+    return json.dumps([{"type": "tensor", "tensor-spec": {"dtype": dtype, "shape": shape}}])

@@ -1,0 +1,89 @@
+"""The model card: its sections, its numbers, and names that Markdown could trip over."""
+
+import numpy as np
+import pytest
+
+from distillery.data.prepared import DatasetInfo
+from distillery.model_card import CardData, model_card
+
+PARAMETERS = {
+    "student.model": "architectures/dense_10.py",
+    "student.seeds": [0, 1],
+    "train_teacher.model": "architectures/cnn.py",
+    "distill.method": "kd",
+}
+METRICS = {"accuracy": 0.75, "errors": 1.0, "agreement_with_keras": 1.0, "bytes": 1234, "parameters": 100}
+COMPARISON = "Beside its teacher and plain training"
+TITLES = ["Intended use and limits", "Weaknesses", COMPARISON, "Data", "Teacher", "Formats", "Parameters"]
+
+
+def card_data(classes=("a", "b|c", "## d"), predicted=(0, 1, 1, 1), omitted=(), **parameters) -> CardData:
+    return CardData(
+        name="shapes-student",
+        info=DatasetInfo(
+            name="shapes",
+            classes=list(classes),
+            image_shape=(8, 8, 3),
+            sizes={"train": 10_000, "test": 4},
+            class_counts={},
+            source="somewhere",
+            digests={"train": "f" * 64, "test": "0" * 64},
+        ),
+        parameters=PARAMETERS | {key.replace("__", "."): value for key, value in parameters.items()},
+        labels=np.array([0, 1, 1, 2]),
+        predicted=np.array(predicted),
+        omitted_classes=omitted,
+        digests={"student": "1" * 64, "teacher": "2" * 64},
+        headline={
+            **dict.fromkeys(("teacher", "distilled", "scratch"), METRICS),
+            "gain": {"points": 0.5, "ci_low": -0.1, "ci_high": 1.1, "mcnemar_p": 0.25},
+            "compression": {"parameters": 2.5, "bytes": 2.0},
+        },
+        quality={"distilled": {"calibration_error": 0.026}},
+        exported={"keras": METRICS, "onnx": METRICS},
+    )
+
+
+def test_card_has_one_section_per_heading():
+    sections = model_card(card_data())
+    assert [section.splitlines()[0] for section in sections] == [
+        "# shapes-student",
+        *(f"## {title}" for title in TITLES),
+    ]
+    assert all(section.endswith("\n") and not section.endswith("\n\n") for section in sections)
+
+
+def test_card_shows_the_numbers_of_the_run():
+    summary, limits, weaknesses, comparison, data, teacher, formats, parameters = model_card(card_data())
+    assert "- **accuracy 75.00 %** on 4 test images, 1 errors (95 % interval 30.06 to 95.44 %, Wilson)" in summary
+    assert "- 100 parameters, 1.2 kB; network `dense_10`" in summary
+    assert "8 x 8, red, green, blue; gives logits, `float32`, one per class" in summary
+    assert "by 2.6 points on average" in limits
+    assert (
+        "Every class, the weakest first:\n\n| class | accuracy | test images |\n|---|---|---|\n| ## d | 0.0 % | 1 |"
+        in weaknesses
+    )
+    assert "| label | prediction | images |\n|---|---|---|\n| ## d | b\\|c | 1 |\n" in weaknesses
+    assert "gained +0.50 points" in comparison
+    assert f"| train | 10,000 | `{'f' * 64}` |" in data
+    assert "network `cnn`, 250 parameters (2.50 times the student's), accuracy 75.00 %" in teacher
+    assert "| onnx | 1.2 | 75.00 % | 100.00 % |" in formats
+    assert "| `student.seeds` | [0, 1] |" in parameters
+
+
+def test_card_without_errors_has_no_confusions():
+    assert "confusions" not in model_card(card_data(predicted=(0, 1, 1, 2)))[2]
+
+
+def test_card_of_many_classes_names_the_weakest():
+    classes = [f"class {number}" for number in range(40)]
+    assert "The 3 weakest of 40 classes, the weakest first:" in model_card(card_data(classes=classes))[2]
+
+
+@pytest.mark.parametrize(("model", "words"), [("own/net.py", "network `net`"), ("own/big.keras", "own/big.keras")])
+def test_card_says_where_the_teacher_comes_from(model, words):
+    assert f"\n{words}, 250 parameters" in model_card(card_data(train_teacher__model=model))[5]
+
+
+def test_card_of_omitted_classes_warns():
+    assert "- **It never saw images of: a, b.**\n" in model_card(card_data(omitted=["a", "b"]))[1]

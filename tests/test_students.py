@@ -1,0 +1,123 @@
+"""Students: their training set, seeds, choice and cross-validation, on real digits."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import spec
+
+from distillery import Distiller
+from distillery.data.errors import InputError
+from distillery.data.prepared import Split, save_prepared
+from distillery.distillation.cross_validation import CrossValidation, fold_metrics
+from distillery.learning.augmentation import Policy, Views
+from distillery.learning.batches import Examples
+from distillery.learning.checkpoint import Epoch
+from distillery.learning.settings import Training
+from distillery.students.choice import load_students, predict_students, save_choice
+from distillery.students.results import EpochMeans, students_result
+from distillery.students.train import SeedTrainer, train_students
+from distillery.students.training_set import TrainingSet, load_training_set
+
+TRAINING = {"epochs": 2, "batch_size": 64, "learning_rate": 0.003}
+
+
+def training_set(digits, **teacher) -> TrainingSet:
+    images, labels = digits
+    views = Views(Policy(max_shift=1), 1000, 1)
+    examples = Examples(images[:1000], labels[:1000], np.arange(1000), views, teacher)
+    return TrainingSet(examples, Split(images[1000:], labels[1000:], ""), "")
+
+
+def ignore(*_) -> None:
+    """Take an epoch and do nothing."""
+
+
+@pytest.mark.parametrize("distilled", [True, False])
+def test_student_of_a_seed_does_not_depend_on_other_seeds(digits, tmp_path, distilled):
+    logits = np.random.default_rng(0).normal(size=(1, 1000, 10)).astype(np.float32)
+    data = training_set(digits, **({"logits": logits} if distilled else {}))
+    distil = (lambda student: Distiller(student, 4.0, 0.1)) if distilled else None
+    for name, seeds in (("both", [4, 9]), ("alone", [9])):
+        trainer = SeedTrainer(spec("dense_800_800", dropout=0.2), Training(**TRAINING), seeds[0], 1000, distil)
+        students = train_students(trainer, seeds, data, tmp_path / name, ignore)
+    assert (tmp_path / "both/seed_9.keras").read_bytes() == (tmp_path / "alone/seed_9.keras").read_bytes()
+    assert (tmp_path / "both/seed_9.keras").read_bytes() != (tmp_path / "both/seed_4.keras").read_bytes()
+
+    labels = data.validation.labels
+    result = students_result(students, labels, 10)
+    correct = students[0].validation_logits.argmax(axis=1) == labels
+    assert result.metrics["val_accuracy"] == result.accuracies[9] == pytest.approx(correct.mean())
+    assert result.metrics["val_accuracy_std"] == 0
+
+    save_choice(tmp_path / "both", {4: 0.5, 9: 0.75}, ["3"], "digest")
+    loaded = load_students(tmp_path / "both")
+    assert (loaded.chosen_seed, loaded.omitted_classes, loaded.teacher_digest) == (9, ["3"], "digest")
+    assert loaded.paths == {seed: tmp_path / f"both/seed_{seed}.keras" for seed in (4, 9)}
+    together = predict_students(loaded.models, data.validation.images)
+    for row, student in zip(together, loaded.models.values(), strict=True):
+        np.testing.assert_allclose(row, student.predict(data.validation.images, verbose=0), atol=1e-5)
+
+
+def test_epoch_means_are_over_all_seeds():
+    labels = np.array([0, 1, 1])
+    means = EpochMeans(labels, 2, seeds=2)
+    first = Epoch(1, {"loss": 1.0, "val_accuracy": 1.0}, np.array([0, 1, 1]), 10)
+    second = Epoch(1, {"loss": 3.0, "val_accuracy": 2 / 3}, np.array([0, 1, 0]), 20)
+    assert means.add(first) is None
+    mean = means.add(second)
+    assert (mean.number, mean.ended, mean.metrics["loss"]) == (1, 20, 2.0)
+    np.testing.assert_array_equal(mean.confusion, [[2, 0], [1, 3]])
+    assert means.curves.to_dict("list") == {"epoch": [1], "loss": [2.0], "val_accuracy": [pytest.approx(5 / 6)]}
+
+
+def test_several_devices_raise_input_error_where_keras_trains_on_one():
+    with pytest.raises(
+        InputError, match=r"student\.devices: found 2; accepted: 1 under tensorflow, .*KERAS_BACKEND=jax"
+    ):
+        SeedTrainer(spec("dense_128"), Training(**TRAINING, devices=2), 0, 1000)
+
+
+def test_cross_validation_scores_fresh_students_on_held_out_images(digits):
+    """Labels drawn at random can be learned by heart, not imitated on images that were held out."""
+    training = Training(**TRAINING | {"epochs": 8})
+    random = np.random.default_rng(0)
+    drawn = 10 * np.eye(10, dtype=np.float32)[random.integers(10, size=1000)]
+    data = training_set(digits)
+    validation = CrossValidation(3, 0, spec("dense_800_800"), training, lambda model: Distiller(model, 1.0, 0.0))
+    true = 10 * np.eye(10, dtype=np.float32)[data.examples.labels]
+    for logits, low, high in ((true, 0.85, 1), (drawn, 0, 0.2)):
+        with_logits = replace(data, examples=replace(data.examples, teacher={"logits": logits[np.newaxis]}))
+        folds = list(validation.scores(with_logits))
+        assert len(folds) == 3
+        metrics = fold_metrics(folds)
+        assert low <= metrics["agreement_with_teacher"] <= high
+        assert metrics["accuracy"] == pytest.approx(np.mean([fold.accuracy for fold in folds]))
+
+
+@pytest.fixture
+def three_classes(tmp_path):
+    labels = np.tile(np.arange(3, dtype=np.int32), 8)
+    images = np.arange(24, dtype=np.uint8).reshape(24, 1, 1, 1)
+    splits = dict.fromkeys(("train", "validation", "test"), (images, labels))
+    save_prepared(tmp_path, "tiny", ["cat", "3", "犬"], "nowhere", splits)
+    return tmp_path, labels
+
+
+def test_omitted_classes_are_neither_learned_nor_used_for_the_choice(three_classes):
+    folder, labels = three_classes
+    data = load_training_set(folder, Policy(), 1, ["3"])
+    np.testing.assert_array_equal(data.examples.indices, np.flatnonzero(labels != 1))
+    assert set(data.validation.labels) == {0, 2}
+    np.testing.assert_array_equal(data.validation.images[:, 0, 0, 0], data.examples.indices)
+    assert len(data.examples.labels) == 24  # indices stay those of the teacher's logits
+    whole = load_training_set(folder, Policy(max_shift=1), 3, [])
+    assert (len(whole.examples.indices), len(whole.validation.labels), whole.examples.views.count) == (24, 24, 3)
+
+
+def test_unknown_or_too_many_omitted_classes_raise_input_error(three_classes):
+    folder, _ = three_classes
+    with pytest.raises(InputError, match=r"student\.omit_classes: found 'dog'; accepted: names .*, cat, 3, 犬"):
+        load_training_set(folder, Policy(), 1, ["dog"])
+    with pytest.raises(InputError, match=r"student\.omit_classes: leaves 1 classes; accepted: 2 left"):
+        load_training_set(folder, Policy(), 1, ["cat", "3"])
