@@ -45,6 +45,7 @@ def test_every_recipe_is_checked():
     assert list(RECIPES) == list(RUNS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("recipe", ["A method of distillation", "An architecture", "A data set", "Another tracker"])
 def test_added_file_runs_nothing_again(recipe, pipeline, tmp_path):
     folder = applied(recipe, pipeline, tmp_path / "clone")
