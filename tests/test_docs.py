@@ -1,6 +1,8 @@
 """README and docs: what they name exists."""
 
 import ast
+import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -68,6 +70,24 @@ def test_every_parameter_that_is_named_exists(page):
     allowed = {"lskd", "mse", "similarity", "NAME"}  # methods that a reader adds
     for section, key in re.findall(r"-S '?\+?(\w+)\.(\w+)", page.read_text(encoding="utf-8")):
         assert key in params[section] or key in allowed, f"{section}.{key}"
+
+
+def digest(path: Path) -> str:
+    """Return the MD5 that DVC writes for a file or a folder."""
+    if path.is_file():
+        return hashlib.md5(path.read_bytes()).hexdigest()
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    listed = [{"md5": digest(file), "relpath": file.relative_to(path).as_posix()} for file in files]
+    return hashlib.md5(json.dumps(listed, sort_keys=True).encode()).hexdigest() + ".dir"
+
+
+def test_committed_results_are_those_of_the_lock():
+    """`dvc status` would tell it too, but only where the models are."""
+    stages = YAML(typ="safe").load(ROOT / "dvc.lock")["stages"]
+    outs = {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
+    in_git = {path for path in outs if path.startswith(("metrics/", "plots/", "MODEL_CARD.md"))}
+    assert len(in_git) > 10
+    assert {path for path in in_git if digest(ROOT / path) != outs[path]} == set()
 
 
 @pytest.mark.parametrize(
