@@ -28,6 +28,8 @@ RUNS = {  # the stages that a recipe's commands run
     "A stage": ["hardest"],
 }
 
+ADDED = ("A method of distillation", "An architecture", "A data set", "Another tracker")  # they run nothing again
+
 
 def applied(recipe: str, pipeline: Path, folder: Path) -> Path:
     """Return a copy of the pipeline with the recipe's files and edits in it, committed."""
@@ -46,16 +48,11 @@ def test_every_recipe_is_checked():
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("recipe", ["A method of distillation", "An architecture", "A data set", "Another tracker"])
-def test_added_file_runs_nothing_again(recipe, pipeline, tmp_path):
-    folder = applied(recipe, pipeline, tmp_path / "clone")
-    assert run(folder, "dvc", "status").stdout.strip() == "Data and pipelines are up to date."
-
-
-@pytest.mark.long
 @pytest.mark.parametrize("recipe", RUNS)
 def test_recipe_works(recipe, pipeline, tmp_path):
     folder = applied(recipe, pipeline, tmp_path / "clone")
+    if recipe in ADDED:
+        assert run(folder, "dvc", "status").stdout.strip() == "Data and pipelines are up to date."
     ran = []
     for command in CONSOLE.findall(RECIPES[recipe]):
         answer = subprocess.run(
