@@ -281,6 +281,7 @@ def test_server_killed_in_mid_training_or_down_from_the_start_gets_everything_la
     project.check_all_is_there_once(2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sync_killed", [False, True])
 def test_next_stage_after_an_outage_sends_both_in_order(project, between, sync_killed):
     between.behaviour = "error"
@@ -346,6 +347,7 @@ def test_continued_run_is_sent_after_its_beginning(project, between):
     project.check_all_is_there_once(1)
 
 
+@pytest.mark.long
 def test_sync_killed_at_random_moments_sends_everything_once(project):
     stage = project.stage()
     for _ in range(6):
