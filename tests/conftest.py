@@ -193,8 +193,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def pipeline(tmp_path_factory, worker_id) -> Path:
-    """A clone, in a path with a space, in which `dvc repro` ran once. The processes of one test run share that run."""
+def shared_run(tmp_path_factory, worker_id) -> Path:
+    """A clone, in a path with a space, in which `dvc repro` ran once. The processes of one test run share it."""
     own = tmp_path_factory.getbasetemp()
     folder = (own if worker_id == "master" else own.parent) / "a clone"
     with FileLock(f"{folder}.lock"):
@@ -206,7 +206,13 @@ def pipeline(tmp_path_factory, worker_id) -> Path:
             wait_for_sync(folder)
             commit(folder, "run")
             (folder / ".git/done").touch()
-    return Path(shutil.copytree(folder, own / "a copy of it", symlinks=True))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pipeline(shared_run, tmp_path_factory) -> Path:
+    """A copy of the shared run for the tests of a file, which may leave experiments and commits in it."""
+    return Path(shutil.copytree(shared_run, tmp_path_factory.mktemp("pipeline") / "a copy of it", symlinks=True))
 
 
 def store(folder: Path) -> mlflow.MlflowClient:
