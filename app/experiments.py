@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from distillery.data.errors import InputError
+from pipeline.flat import flat
 
 DVC_SECONDS = 120
 METRICS = (  # of metrics/evaluate.json
@@ -119,11 +120,4 @@ def _names(parameters: Mapping[str, Any]) -> dict[str, str | None]:
 
 def _leaves(files: Mapping, name: str) -> dict[str, Any]:
     """Return everything in one of DVC's files by its full name; nothing of a file with an error in it."""
-    return _flat((files.get(name) or {}).get("data") or {})
-
-
-def _flat(tree: Mapping, prefix: str = "") -> dict[str, Any]:
-    leaves = {}
-    for key, value in tree.items():
-        leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return leaves
+    return dict(flat((files.get(name) or {}).get("data") or {}))

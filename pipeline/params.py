@@ -8,7 +8,7 @@ It checks; what a value means stands in `distillery/`, which the stages depend o
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -27,6 +27,7 @@ from ruamel.yaml import YAML, YAMLError
 from distillery.data.errors import InputError
 from distillery.students.seeds import MAX_SEED, class_names, expand_seeds
 from pipeline import catalogue
+from pipeline.flat import flat
 
 RENAMED = {  # what a parameter is called now
     "prepare.folder": "prepare.dataset",
@@ -265,7 +266,7 @@ class Params(Section):
     def flat(self) -> dict[str, Any]:
         """Return `{"distill.temperature": 4.0, ...}`, as DVC names parameters, without methods that are not in use."""
         methods = {Path(path).stem for path in catalogue.files("methods")} - {self.distill.method}
-        return dict(_leaves(self.model_dump(exclude={"distill": methods})))
+        return dict(flat(self.model_dump(exclude={"distill": methods})))
 
 
 def schema() -> type[Params]:
@@ -275,14 +276,6 @@ def schema() -> type[Params]:
         InputError: when a method's file is not one.
     """
     return create_model("Params", __base__=Params, distill=(_distill(), ...))
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def load_params(path: str | Path = "params.yaml") -> Params:
@@ -356,7 +349,7 @@ def _one_line(text: object) -> str:
 
 def markdown() -> str:
     """Return `docs/parameters.md`: every parameter, its default, its meaning and what is accepted."""
-    defaults = dict(_leaves(load_params(catalogue.ROOT / "presets/mnist.yaml").model_dump()))
+    defaults = dict(flat(load_params(catalogue.ROOT / "presets/mnist.yaml").model_dump()))
     lines = [
         "# Parameters",
         "",

@@ -41,10 +41,7 @@ def main(params, run, resume_folder: Path | None = None) -> None:
     means = EpochMeans(data.validation.labels, len(info.classes), len(student.seeds))
 
     def on_epoch_end(seed: int, epoch) -> None:
-        seeds_own = {f"seed_{seed}/{name}": value for name, value in epoch.metrics.items()}
-        run.metrics(seeds_own, step=epoch.number, time=epoch.ended)
-        if mean := means.add(epoch):
-            run.epoch(mean.number, mean.ended, mean.metrics, mean.confusion, info.classes)
+        run.student_epoch(seed, epoch, means.add(epoch), info.classes)
 
     students = train_students(trainer, student.seeds, data, STUDENTS, on_epoch_end, resume_folder)
     result = students_result(students, data.validation.labels, len(info.classes))

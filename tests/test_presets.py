@@ -14,9 +14,10 @@ from sklearn.model_selection import train_test_split
 
 from distillery.data.errors import InputError
 from distillery.data.prepared import save_prepared
+from pipeline.flat import flat
 from pipeline.params import Params, load_params
 from pipeline.presets import DEFAULT, preset_names, preset_text, write_preset
-from pipeline.tracking.run_log import RunLog, flat
+from pipeline.tracking.run_log import RunLog
 
 ROOT = Path(__file__).resolve().parent.parent
 PRESETS = preset_names()

@@ -15,11 +15,11 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -27,7 +27,12 @@ from filelock import FileLock, Timeout
 from distillery.data.files import atomic_write, file_digest
 from distillery.data.prepared import DatasetInfo
 from distillery.learning.metrics import by_class_name, per_class_accuracy
+from pipeline.flat import flat
 from pipeline.resume import repository
+
+if TYPE_CHECKING:  # these modules import Keras
+    from distillery.learning.checkpoint import Epoch
+    from distillery.students.results import MeanEpoch
 
 LOG, WRITER_LOCK, ERROR = "log.jsonl", "writer.lock", "error.txt"
 SERIES_CLASSES = 100  # with more, nobody can read a confusion matrix per epoch, and the logs become large
@@ -218,6 +223,13 @@ class RunLog:
             picture = {"confusion": confusion, "classes": list(classes), "title": title}
             self.figure("confusion_matrix", "confusion_over_epochs", step=number, time=ended, **picture)
 
+    def student_epoch(self, seed: int, epoch: Epoch, mean: MeanEpoch | None, classes: Sequence[str]) -> None:
+        """Log an epoch of the student of a seed and, when all students have had it, the mean over the seeds."""
+        own = {f"seed_{seed}/{name}": value for name, value in epoch.metrics.items()}
+        self.metrics(own, step=epoch.number, time=epoch.ended)
+        if mean:
+            self.epoch(mean.number, mean.ended, mean.metrics, mean.confusion, classes)
+
     def training_result(
         self,
         name: str,
@@ -312,15 +324,6 @@ class RunLog:
 
 def _at(time: int | None) -> dict[str, int]:
     return {} if time is None else {"time": time}
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the leaves of a nested dictionary with the names that DVC gives them, `("gain.points", 0.3)`."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _commit() -> str:

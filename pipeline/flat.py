@@ -1,0 +1,13 @@
+"""The names that DVC and MLflow give to what stands in nested dictionaries: `gain.points`."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the leaves of a nested dictionary with their names, `("gain.points", 0.3)`."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
