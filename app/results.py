@@ -22,6 +22,7 @@ CURVES = {
 HEADLINE, PER_CLASS, TIMING = (Path(f"metrics/{name}.json") for name in ("evaluate", "per_class", "timing"))
 PREDICTIONS = Path("plots/evaluate/predictions.csv")
 EVALUATED = (HEADLINE, PER_CLASS, TIMING, PREDICTIONS, *CURVES.values())
+TEACHER = Path("models/teacher/teacher.keras")
 REPRO = "run `dvc repro`"
 
 
@@ -49,7 +50,7 @@ def find_models() -> tuple[dict[str, ModelFile], list[str]]:
     found, missing = {}, []
     for role in ROLES:
         try:
-            file = ModelFile(Path("models/teacher.keras"), None, ()) if role == "teacher" else _chosen_student(role)
+            file = ModelFile(TEACHER, None, ()) if role == "teacher" else _chosen_student(role)
             if not file.path.is_file():
                 raise InputError(f"{file.path}: no such file; {REPRO}")
             found[role] = file

@@ -94,7 +94,7 @@ def distil_as_keras(guide: bool) -> tuple[list[float], float]:
             with the faster compilation of the two, and with a divergence that is one.
     """
     train, test = load_split(PREPARED, "train"), load_split(PREPARED, "test")
-    teacher = load_model("models/teacher.keras")
+    teacher = load_model("models/teacher/teacher.keras")
     student = build_model(ModelSpec("architectures/cnn_16_32.py", train.images.shape[1:], 10), seed=SEED)
     divergence = keras.losses.KLDivergence()
     labelled = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

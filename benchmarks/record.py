@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from experiments.run import ROOT, processor
+from distillery.timing import processor
+from experiments.run import ROOT
 
 NUMBERS = ROOT / "benchmarks" / "measured"
 PACKAGES = ("keras", "tensorflow", "torch", "numpy")

@@ -1,7 +1,10 @@
 """How fast models predict, measured alternately so that what disturbs the machine disturbs all of them alike."""
 
+import platform
+import re
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -67,3 +70,13 @@ def speedup(slow: Mapping[str, Mapping], fast: Mapping[str, Mapping]) -> dict[st
         "latency": slow["latency_ms"]["median"] / fast["latency_ms"]["median"],
         "throughput": fast["images_per_second"]["median"] / slow["images_per_second"]["median"],
     }
+
+
+def processor() -> str:
+    """Return the processor's name; `platform.processor()` is empty on Linux."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.is_file():
+        return platform.processor() or platform.machine()
+    fields = dict(re.findall(r"^(.+?)\s*:\s*(.+)$", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE))
+    name = fields.get("model name", platform.machine())
+    return f"{name} (family {fields.get('cpu family')}, model {fields.get('model')})"

@@ -22,6 +22,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
+from distillery.timing import processor
 from pipeline.presets import preset_names
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -126,16 +127,6 @@ def keep(name: str, folder: Path, command: str, seconds: dict[str, float], not_r
     stages |= {stage: {"seconds": round(value, 1)} | made for stage, value in seconds.items()}
     run = {"command": command, "stages": stages}
     (target / "run.json").write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
-
-
-def processor() -> str:
-    """Return the processor's name; `platform.processor()` is empty on Linux."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if not cpuinfo.is_file():
-        return platform.processor() or platform.machine()
-    fields = dict(re.findall(r"^(.+?)\s*:\s*(.+)$", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE))
-    name = fields.get("model name", platform.machine())
-    return f"{name} (family {fields.get('cpu family')}, model {fields.get('model')})"
 
 
 def main() -> None:

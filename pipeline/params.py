@@ -89,7 +89,7 @@ WeightDecay = Annotated[float, Field(ge=0, le=1)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 MaxShift = Annotated[int, Field(ge=0, le=16)]
 Schedule = Literal["constant", "cosine"]
-Precision = Literal["float32", "mixed_bfloat16"]
+Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 Compilation = Literal["auto", "xla", "none"]
 
 
@@ -116,7 +116,9 @@ class Training(Section):
     schedule: Schedule = Field(description="learning rate over the steps; `cosine` warms up, then falls to zero")
     weight_decay: WeightDecay = Field(description="decoupled weight decay of AdamW")
     dropout: Dropout = Field(description="dropout rate where the architecture has dropout")
-    precision: Precision = Field(description="arithmetic while training; what is saved is always float32")
+    precision: Precision = Field(
+        description="arithmetic while training; `auto`: the fastest that the hardware has; saved is always float32"
+    )
     compilation: Compilation = Field(
         description="of training; `auto`: with XLA but on a CPU under TensorFlow, where that is slower"
     )

@@ -38,6 +38,7 @@ def main(params, run, resume_folder: Path | None = None) -> None:
 
     spec = ModelSpec(student.model, info.image_shape, len(info.classes), student.dropout)
     trainer = SeedTrainer(spec, student, student.seeds[0], len(data.examples.indices), distil)
+    run.tags({"distillery.precision": trainer.precision})
     means = EpochMeans(data.validation.labels, len(info.classes), len(student.seeds))
 
     def on_epoch_end(seed: int, epoch) -> None:
@@ -55,7 +56,7 @@ def main(params, run, resume_folder: Path | None = None) -> None:
             run.metrics(scores, step=len(folds), time=fold.ended)
         metrics = metrics | {"cross_validation": fold_metrics(folds)}
 
-    chosen = save_choice(STUDENTS, result.accuracies, student.omit_classes, teacher_digest)
+    chosen = save_choice(STUDENTS, result.accuracies, student.omit_classes, teacher_digest, trainer.precision)
     write_json(METRICS, metrics)
     write_table(CURVES, means.curves)
     numbers = {"best": metrics, "parameters": students[0].parameters, "chosen_seed": chosen}

@@ -1,5 +1,6 @@
 """evaluate: teacher, distilled students and students from scratch on the test set: metrics, figures, comparison."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,13 @@ from distillery.evaluation.results import Evaluation, Statistics, compare_roles
 from distillery.evaluation.roles import RoleOutputs
 from distillery.evaluation.unseen import Unseen
 from distillery.learning.metrics import by_class_name
-from distillery.learning.teacher import Teacher, load_teacher
-from distillery.students.choice import Students, load_students, predict_students
-from distillery.timing import latency_and_throughput, speedup
+from distillery.learning.onnx_model import OnnxModel
+from distillery.learning.teacher_files import Teacher, load_teacher
+from distillery.students.choice import Students, load_students, onnx_models, predict_students
+from distillery.timing import latency_and_throughput, processor, speedup
 
 PREPARED = Path("data/prepared")
-TEACHER = Path("models/teacher.keras")
+TEACHER = Path("models/teacher")
 STUDENTS = {"distilled": Path("models/distilled"), "scratch": Path("models/scratch")}
 CURVES = {
     "teacher": Path("plots/train_teacher/curves.csv"),
@@ -35,15 +37,16 @@ RECEIPT = Path("models/evaluated.json")  # not in Git: a fresh clone has no reco
 
 @dataclass(frozen=True)
 class Models:
-    """The teacher, and the students by role: distilled, scratch."""
+    """The teacher, and the students by role (distilled, scratch), each by seed."""
 
     teacher: Teacher
     students: Mapping[str, Students]
+    onnx: Mapping[str, Mapping[int, OnnxModel]]
 
     def digests(self) -> dict[str, str]:
         """Return the SHA-256 of the teacher's file and of the chosen students' files, by role."""
-        chosen = {role: students.paths[students.chosen_seed] for role, students in self.students.items()}
-        return {"teacher": self.teacher.digest} | {role: file_digest(path) for role, path in chosen.items()}
+        chosen = {role: file_digest(students.chosen) for role, students in self.students.items()}
+        return {"teacher": self.teacher.digest} | chosen
 
 
 def main(params, run) -> None:
@@ -54,7 +57,7 @@ def main(params, run) -> None:
     run.dataset(info, context="evaluation")
     models = load_models()
 
-    count = 1 + sum(len(students.models) for students in models.students.values())
+    count = 1 + sum(len(students) for students in models.onnx.values())
     print(f"logits of {count} models over {len(labels):,} test images", flush=True)
     roles = predict(models, test.images)
     statistics = Statistics(settings.bootstrap_samples, settings.bootstrap_seed, settings.calibration_bins)
@@ -63,7 +66,7 @@ def main(params, run) -> None:
 
     print("latency and throughput, teacher and student in turn", flush=True)
     timing = measure(models, np.asarray(test.images[: settings.timing_batch]), settings.timing_rounds)
-    write_json(METRICS / "timing.json", timing)
+    write_json(METRICS / "timing.json", timing | {"machine": machine(models)})
     run.metrics(timing)
 
     print("figures", flush=True)
@@ -85,10 +88,10 @@ def main(params, run) -> None:
 
 def load_models() -> Models:
     """Return the models that the training stages made."""
-    models = Models(load_teacher(TEACHER), {role: load_students(folder) for role, folder in STUDENTS.items()})
-    if models.students["distilled"].teacher_digest != models.teacher.digest:
+    teacher, students = load_teacher(TEACHER), {role: load_students(folder) for role, folder in STUDENTS.items()}
+    if students["distilled"].teacher_digest != teacher.digest:
         raise InputError(f"{STUDENTS['distilled']} learned from another teacher than {TEACHER}; run `dvc repro`")
-    return models
+    return Models(teacher, students, {role: onnx_models(of_role) for role, of_role in students.items()})
 
 
 def predict(models: Models, images: np.ndarray) -> dict[str, RoleOutputs]:
@@ -96,14 +99,17 @@ def predict(models: Models, images: np.ndarray) -> dict[str, RoleOutputs]:
     curves = {role: read_table(path) for role, path in CURVES.items()}
     teacher = models.teacher
     logits = teacher.outputs(images)["logits"][np.newaxis]
-    roles = {"teacher": RoleOutputs(logits, 0, teacher.parameters, teacher.bytes, curves["teacher"])}
+    cost = teacher.parameters, teacher.bytes, teacher.onnx and teacher.onnx.multiply_adds
+    roles = {"teacher": RoleOutputs(logits, 0, *cost, curves["teacher"])}
     for role, students in models.students.items():
         seed = students.chosen_seed
+        chosen = models.onnx[role][seed]
         roles[role] = RoleOutputs(
-            logits=predict_students(students.models, images),
-            chosen=list(students.models).index(seed),
-            parameters=students.models[seed].count_params(),
-            bytes=students.paths[seed].stat().st_size,
+            logits=predict_students(models.onnx[role], images),
+            chosen=list(students.paths).index(seed),
+            parameters=chosen.parameters,
+            bytes=students.chosen.stat().st_size,
+            multiply_adds=chosen.multiply_adds,
             curves=curves[role],
         )
     return roles
@@ -117,7 +123,7 @@ def unseen_classes(models: Models, classes: Sequence[str]) -> Unseen | None:
     return Unseen(
         [classes.index(name) for name in omitted],
         np.asarray(validation.labels),
-        {role: predict_students(students.models, validation.images) for role, students in models.students.items()},
+        {role: predict_students(of_role, validation.images) for role, of_role in models.onnx.items()},
     )
 
 
@@ -139,13 +145,28 @@ def write_and_log(evaluation: Evaluation, run) -> None:
 
 
 def measure(models: Models, images: np.ndarray, rounds: int) -> dict:
-    """Return how fast teacher and student predict, and how many times as fast the student does."""
-    students = models.students["distilled"]
-    student = students.models[students.chosen_seed]
-    timing = latency_and_throughput(
-        {"teacher": models.teacher.predict_on_batch, "distilled": student.predict_on_batch}, images, rounds
-    )
+    """Return how fast teacher and student predict as they ship, and how many times as fast the student does.
+
+    Both run in ONNX Runtime, since Keras's own overhead would hide the difference; a teacher that ONNX does not have
+    runs in Keras, and `machine` says so.
+    """
+    student = models.onnx["distilled"][models.students["distilled"].chosen_seed]
+    teacher = models.teacher.onnx or models.teacher
+    timing = latency_and_throughput({"teacher": teacher.predict, "distilled": student.predict}, images, rounds)
     return timing | {"speedup": speedup(timing["teacher"], timing["distilled"])}
+
+
+def machine(models: Models) -> dict:
+    """Return what was measured on, and the precision that the models were trained in."""
+    precision = {"teacher": models.teacher.precision}
+    precision |= {role: students.precision for role, students in models.students.items()}
+    runtime = {"teacher": "ONNX Runtime" if models.teacher.onnx else "Keras", "distilled": "ONNX Runtime"}
+    return {
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "runtime": runtime,
+        "precision": precision,
+    }
 
 
 def costs(roles: Mapping[str, RoleOutputs], headline: Mapping) -> dict[str, dict[str, float]]:
@@ -170,11 +191,12 @@ def print_summary(headline: Mapping, timing: Mapping) -> None:
             f"then {omitted['errors_in_all_corrected']:.1f} errors in all"
         )
     gain, compression, times = headline["gain"], headline["compression"], timing["speedup"]
+    fewer_adds = f", {fewer(compression['multiply_adds'])} multiply-adds" if "multiply_adds" in compression else ""
     print(
         f"      gain: {gain['points']:+.2f} points for distilling "
         f"(95 % interval {gain['ci_low']:+.2f} to {gain['ci_high']:+.2f}, McNemar p = {gain['mcnemar_p']:.2g})\n"
-        f"   student: {fewer(compression['parameters'])} parameters, {fewer(compression['bytes'])} bytes, "
-        f"{times['latency']:.1f}x the speed on one image, {times['throughput']:.1f}x on many",
+        f"   student: {fewer(compression['parameters'])} parameters, {fewer(compression['bytes'])} bytes{fewer_adds}\n"
+        f"     speed: {times['latency']:.1f}x on one image, {times['throughput']:.1f}x on many, in ONNX Runtime",
         flush=True,
     )
 

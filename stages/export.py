@@ -10,7 +10,9 @@ from distillery.data.files import write_json
 from distillery.data.prepared import Split, load_info, load_split
 from distillery.export.check import format_metrics, points_lost
 from distillery.export.formats import FORMATS
-from distillery.export.student import ExportedStudent, predict_in_batches
+from distillery.export.student import ExportedStudent
+from distillery.learning.prediction import predict_in_batches
+from distillery.learning.saving import load_model
 from distillery.students.choice import load_students
 from distillery.timing import latency_and_throughput
 
@@ -29,7 +31,8 @@ def main(params, run) -> None:
     students = load_students(DISTILLED)
     seed = students.chosen_seed
     calibration_images = sample(train, settings.calibration_images, params.prepare.seed)
-    student = ExportedStudent(students.paths[seed], students.models[seed], calibration_images)
+    path = students.paths[seed]
+    student = ExportedStudent(path, load_model(path), calibration_images)
 
     paths = {name: EXPORTED / format.FILE for name, format in FORMATS.items()}
     print(f"the student of seed {seed} as {', '.join(path.name for path in paths.values())}", flush=True)

@@ -27,6 +27,7 @@ def main(params, run, resume_folder: Path | None = None) -> None:
     spec = ModelSpec(student.model, info.image_shape, len(info.classes), student.dropout)
     label_smoothing = params.train_scratch.label_smoothing
     trainer = SeedTrainer(spec, student, student.seeds[0], len(data.examples.indices), label_smoothing=label_smoothing)
+    run.tags({"distillery.precision": trainer.precision})
     means = EpochMeans(data.validation.labels, len(info.classes), len(student.seeds))
 
     def on_epoch_end(seed: int, epoch) -> None:
@@ -35,7 +36,7 @@ def main(params, run, resume_folder: Path | None = None) -> None:
     students = train_students(trainer, student.seeds, data, STUDENTS, on_epoch_end, resume_folder)
     result = students_result(students, data.validation.labels, len(info.classes))
 
-    chosen = save_choice(STUDENTS, result.accuracies, student.omit_classes, teacher_digest=None)
+    chosen = save_choice(STUDENTS, result.accuracies, student.omit_classes, None, trainer.precision)
     write_json(METRICS, result.metrics)
     write_table(CURVES, means.curves)
     numbers = {"best": result.metrics, "parameters": students[0].parameters, "chosen_seed": chosen}

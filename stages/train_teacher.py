@@ -12,13 +12,15 @@ from distillery.learning.checkpoint import Checkpoint
 from distillery.learning.devices import check_devices
 from distillery.learning.metrics import confusion_matrix, negative_log_likelihood
 from distillery.learning.models import ModelSpec, build_model, float32_copy
+from distillery.learning.precision import resolve_precision
 from distillery.learning.prediction import predict_logits
-from distillery.learning.saving import load_model, save_model
+from distillery.learning.saving import load_model
 from distillery.learning.teacher import as_teacher
+from distillery.learning.teacher_files import KERAS_FILE, save_teacher
 from distillery.learning.training import compile_model, evaluate_pretrained, fit
 
 PREPARED = Path("data/prepared")
-MODEL = Path("models/teacher.keras")
+TEACHER = Path("models/teacher")
 METRICS, CURVES = Path("metrics/train_teacher.json"), Path("plots/train_teacher/curves.csv")
 
 
@@ -35,9 +37,12 @@ def main(params, run, resume_folder: Path | None = None) -> None:
 
     if settings.model.endswith(".py"):
         checkpoint = resume_folder and Checkpoint(resume_folder, "teacher")
-        teacher, result = train_on_labels(settings, info, train, validation, on_epoch_end, checkpoint)
+        precision = resolve_precision("train_teacher.precision", settings.precision)
+        run.tags({"distillery.precision": precision})
+        teacher, result = train_on_labels(settings, precision, info, train, validation, on_epoch_end, checkpoint)
         logits = predict_logits(teacher, validation.images)
     else:
+        precision = None
         print(f"the teacher is {settings.model}; it is not trained", flush=True)
         teacher = as_teacher(load_model(settings.model), validation.images[:100], len(info.classes), settings.model)
         result, logits = evaluate_pretrained(teacher, train, validation)
@@ -48,15 +53,17 @@ def main(params, run, resume_folder: Path | None = None) -> None:
         "val_loss": negative_log_likelihood(validation.labels, logits),
         "best_epoch": result.best_epoch,
     }
-    save_model(teacher, MODEL)
+    save_teacher(teacher, TEACHER, validation.images[:100], precision)
     write_json(METRICS, metrics)
     write_table(CURVES, result.curves)
     run.metrics({"best": metrics, "parameters": teacher.count_params()}, time=result.epochs[-1].ended)
     confusion = confusion_matrix(validation.labels, logits.argmax(axis=1), len(info.classes))
-    run.training_result("teacher", confusion, info, curves=CURVES, model=MODEL)
+    run.training_result("teacher", confusion, info, curves=CURVES, model=TEACHER / KERAS_FILE)
 
 
-def train_on_labels(settings, info: DatasetInfo, train: Split, validation: Split, on_epoch_end, checkpoint):
+def train_on_labels(
+    settings, precision: str, info: DatasetInfo, train: Split, validation: Split, on_epoch_end, checkpoint
+):
     """Return the trained teacher in float32, and how its training went."""
     spec = ModelSpec(
         settings.model,
@@ -67,7 +74,7 @@ def train_on_labels(settings, info: DatasetInfo, train: Split, validation: Split
         max_norm=settings.max_norm,
     )
     check_devices("train_teacher.devices", settings.devices)
-    model = build_model(spec, settings.seed, settings.precision, settings.devices)
+    model = build_model(spec, settings.seed, precision, settings.devices)
     augmentation = Policy(settings.max_shift, settings.horizontal_flip)
     examples = Examples(train.images, train.labels)
     batches = Batches(examples, settings.batch_size, settings.seed, augmentation, settings.devices)

@@ -8,10 +8,10 @@ import numpy as np
 from distillery.data.prepared import load_info, load_split
 from distillery.distillation.transfer_set import save_transfer_set, view_outputs
 from distillery.learning.augmentation import Policy, Views
-from distillery.learning.teacher import load_teacher
+from distillery.learning.teacher_files import load_teacher
 
 PREPARED = Path("data/prepared")
-TEACHER = Path("models/teacher.keras")
+TEACHER = Path("models/teacher")
 TRANSFER = Path("data/transfer")
 
 

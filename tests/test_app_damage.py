@@ -41,9 +41,9 @@ def only_a_teacher(folder: Path) -> str:
 
 
 def a_damaged_model(folder: Path) -> str:
-    path = folder / "models/teacher.keras"
+    path = folder / "models/teacher/teacher.keras"
     path.write_bytes(path.read_bytes()[:5000])
-    return "models/teacher.keras: not a Keras model that can be read"
+    return "models/teacher/teacher.keras: not a Keras model that can be read"
 
 
 def a_choice_of_another_form(folder: Path) -> str:
@@ -57,7 +57,7 @@ def no_metrics(folder: Path) -> str:
 
 
 def a_teacher_for_other_images(folder: Path) -> str:
-    save_model(model("dense_128", image_shape=(9, 9, 1)), folder / "models/teacher.keras")
+    save_model(model("dense_128", image_shape=(9, 9, 1)), folder / "models/teacher/teacher.keras")
     return "the models in models/ are not of one run"
 
 

@@ -31,9 +31,9 @@ def test_compare_shows_what_evaluate_found(pipeline, monkeypatch):
     shown = [metric.value for metric in page.metric]
     correct = [(rows[:, header.index(role)] == rows[:, 0]).mean() for role in ("teacher", "distilled", "scratch")]
     assert shown == [f"{100 * part:.2f} %" for part in correct]
-    teacher = keras.models.load_model(pipeline / "models/teacher.keras")
+    teacher = keras.models.load_model(pipeline / "models/teacher/teacher.keras")
     assert f"{teacher.count_params():,}" in text
-    assert f"{(pipeline / 'models/teacher.keras').stat().st_size:,} bytes" in text
+    assert f"{(pipeline / 'models/teacher/teacher.keras').stat().st_size:,} bytes" in text
     assert not page.warning
     for section, count in (("Training", 1), ("Confusion", 1), ("Per class", 2)):
         page.button_group[0].set_value(section).run()
@@ -102,7 +102,7 @@ def test_try_upload_is_predicted_or_refused(pipeline, monkeypatch):
     image = np.load(pipeline / "data/prepared/test_images.npy")[7]
     page.file_uploader[0].set_value(("digit.png", png(image[..., 0]), "image/png")).run()
     shown_text(page)
-    teacher = keras.models.load_model(pipeline / "models/teacher.keras")
+    teacher = keras.models.load_model(pipeline / "models/teacher/teacher.keras")
     assert page.metric[0].value == str(teacher.predict(image[np.newaxis], verbose=0).argmax())
     page.file_uploader[0].set_value(("notes.png", b"not a picture", "image/png")).run()
     assert "notes.png: cannot be read as an image; accepted: PNG" in shown_text(page)
@@ -137,7 +137,7 @@ def test_new_run_shows_without_a_restart(pipeline, tmp_path, monkeypatch):
     before, problems = cache.models()
     assert problems == []
     assert cache.models()[0]["teacher"].model is before["teacher"].model
-    shutil.copy(find_models()[0]["scratch"].path, "models/teacher.keras")
+    shutil.copy(find_models()[0]["scratch"].path, "models/teacher/teacher.keras")
     after, _ = cache.models()
     assert after["teacher"].parameters == before["scratch"].parameters != before["teacher"].parameters
     assert after["distilled"].model is before["distilled"].model
@@ -151,7 +151,7 @@ def small_project(name: str, classes: list[str], shape: tuple[int, int, int]) ->
         for part in ("train", "validation", "test")
     }
     save_prepared(PREPARED, name, classes, "", splits)
-    for seed, path in enumerate(["teacher.keras", "distilled/seed_0.keras", "scratch/seed_0.keras"]):
+    for seed, path in enumerate(["teacher/teacher.keras", "distilled/seed_0.keras", "scratch/seed_0.keras"]):
         spec = ModelSpec(ROOT / "architectures/dense_128.py", shape, len(classes), dropout=0)
         save_model(build_model(spec, seed), Path("models") / path)
     for role in ("distilled", "scratch"):

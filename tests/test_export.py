@@ -17,8 +17,10 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score
 from distillery.data.errors import InputError
 from distillery.export.check import points_lost
 from distillery.export.formats import FORMATS
-from distillery.export.student import ExportedStudent, predict_in_batches
+from distillery.export.student import ExportedStudent
 from distillery.learning.models import ModelSpec, build_model
+from distillery.learning.onnx_writer import write_onnx
+from distillery.learning.prediction import predict_in_batches
 from distillery.learning.saving import save_model
 from pipeline.params import load_params
 from pipeline.tracking.run_log import RunLog
@@ -87,8 +89,9 @@ def test_dvc_artifact_is_found_by_its_name(pipeline, tmp_path):
 def untrained(architecture: str, path: Path, image_shape: tuple[int, int, int], classes: int) -> ExportedStudent:
     spec = ModelSpec(ROOT / f"architectures/{architecture}.py", image_shape, classes, dropout=0.0)
     model = build_model(spec, seed=1)
-    save_model(model, path)
     images = np.random.default_rng(0).integers(0, 256, (30, *image_shape)).astype(np.uint8)
+    save_model(model, path)
+    write_onnx(model, path.with_suffix(".onnx"), images)
     return ExportedStudent(path, model, images)
 
 
@@ -177,6 +180,6 @@ def test_int8_student_with_a_large_loss_raises_input_error(pipeline, tmp_path, m
 def test_other_backend_than_tensorflow_raises_input_error(monkeypatch, tmp_path):
     student = untrained("dense_10_10", tmp_path / "model.keras", (8, 8, 1), 3)
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    for name in ("litert", "litert_int8", "onnx"):
+    for name in ("litert", "litert_int8"):
         with pytest.raises(InputError, match=r"KERAS_BACKEND: found jax; models are exported by TensorFlow alone"):
             FORMATS[name].write(student, tmp_path / "model")

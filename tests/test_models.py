@@ -13,8 +13,11 @@ from conftest import ROOT, SHAPE, model, spec
 from distillery import build_model, load_model, save_model
 from distillery.data.errors import InputError
 from distillery.data.prepared import Split
+from distillery.learning.onnx_model import OnnxModel
+from distillery.learning.onnx_writer import write_onnx
 from distillery.learning.prediction import predict_logits
-from distillery.learning.teacher import as_teacher, load_teacher
+from distillery.learning.teacher import as_teacher
+from distillery.learning.teacher_files import load_teacher, save_teacher
 from distillery.learning.training import evaluate_pretrained
 
 
@@ -171,13 +174,45 @@ def test_an_own_teacher_that_does_not_fit_raises_input_error(digits):
 
 
 def test_teacher_gives_named_outputs_and_its_costs(digits, tmp_path, student):
-    save_model(student, tmp_path / "teacher.keras")
-    teacher = load_teacher(tmp_path / "teacher.keras")
     images = digits[0][:1500]  # more than a batch
-    np.testing.assert_allclose(teacher.outputs(images)["logits"], student.predict(images, verbose=0), atol=1e-5)
+    save_teacher(student, tmp_path, images[:20], "float32")
     content = (tmp_path / "teacher.keras").read_bytes()
-    assert teacher.parameters == student.count_params()
-    assert (teacher.bytes, teacher.digest) == (len(content), hashlib.sha256(content).hexdigest())
+    for runtime in ("ONNX Runtime", "Keras"):
+        teacher = load_teacher(tmp_path)
+        np.testing.assert_allclose(teacher.outputs(images)["logits"], student.predict(images, verbose=0), atol=1e-4)
+        assert teacher.parameters == student.count_params()
+        assert (teacher.bytes, teacher.digest) == (len(content), hashlib.sha256(content).hexdigest())
+        assert (teacher.onnx is None) == (runtime == "Keras")
+        (tmp_path / "teacher.onnx").unlink(missing_ok=True)
+
+
+def test_teacher_that_onnx_does_not_have_is_run_by_keras(digits, tmp_path, capsys):
+    pixels = keras.Input(SHAPE, dtype="uint8")
+    spectrum = keras.ops.fft2(
+        (keras.ops.cast(pixels[..., 0], "float32"), keras.ops.zeros_like(pixels[..., 0], "float32"))
+    )
+    logits = keras.layers.Dense(10)(keras.layers.Flatten()(spectrum[0]))
+    teacher = keras.Model(pixels, logits)
+    save_teacher(teacher, tmp_path, digits[0][:20], None)
+    assert "cannot be written as ONNX" in capsys.readouterr().out
+    loaded = load_teacher(tmp_path)
+    np.testing.assert_allclose(
+        loaded.outputs(digits[0][:20])["logits"], teacher.predict(digits[0][:20], verbose=0), rtol=1e-4
+    )
+    assert loaded.onnx is None
+
+
+def test_multiply_adds_are_those_of_the_layers(digits, tmp_path):
+    """By hand: a valid 3 x 3 convolution of 8 x 8 pixels gives 6 x 6 values a filter."""
+    layers = keras.layers
+    own = keras.Sequential([keras.Input(SHAPE, dtype="uint8"), layers.Rescaling(1 / 255), layers.Conv2D(4, 3)])
+    for layer in (layers.BatchNormalization(), layers.DepthwiseConv2D(3), layers.Flatten(), layers.Dense(7)):
+        own.add(layer)
+    own.add(layers.Dense(10))
+    write_onnx(own, tmp_path / "own.onnx", digits[0][:20])
+    found = OnnxModel(tmp_path / "own.onnx")
+    assert found.multiply_adds == 6 * 6 * 4 * 9 + 4 * 4 * 4 * 9 + 4 * 4 * 4 * 7 + 7 * 10
+    assert found.parameters == own.count_params()
 
 
 def test_model_file_has_the_same_bytes_in_every_process(tmp_path):

@@ -66,7 +66,7 @@ def test_the_metrics_are_those_of_the_saved_models(pipeline):
         return int((model.predict(images, verbose=0).argmax(axis=1) != labels).sum())
 
     metrics = headline(pipeline)
-    assert errors(pipeline / "models/teacher.keras") == metrics["teacher"]["errors"]
+    assert errors(pipeline / "models/teacher/teacher.keras") == metrics["teacher"]["errors"]
     for kind in ("distilled", "scratch"):
         students = sorted((pipeline / "models" / kind).glob("seed_*.keras"))
         assert [path.name for path in students] == ["seed_0.keras", "seed_1.keras"]
@@ -81,7 +81,7 @@ def test_the_metrics_are_those_of_the_saved_models(pipeline):
 
 
 def test_the_logits_are_the_saved_teachers(pipeline):
-    teacher = keras.models.load_model(pipeline / "models/teacher.keras")
+    teacher = keras.models.load_model(pipeline / "models/teacher/teacher.keras")
     images = np.load(pipeline / "data/prepared/train_images.npy")
     logits = np.load(pipeline / "data/transfer/logits.npy")
     np.testing.assert_allclose(logits, teacher.predict(images, verbose=0)[np.newaxis], atol=1e-4)
@@ -293,7 +293,7 @@ def test_another_temperature_trains_distilled_students_only(pipeline):
 @pytest.mark.long
 def test_a_teacher_of_ones_own_leaves_prepare_and_scratch_alone(pipeline, tmp_path):
     """A model that Keras saved itself and that ends in a softmax."""
-    trained = keras.models.load_model(pipeline / "models/teacher.keras")
+    trained = keras.models.load_model(pipeline / "models/teacher/teacher.keras")
     own = keras.Sequential([keras.Input((8, 8, 1)), trained, keras.layers.Softmax()])
     own.save(tmp_path / "own.keras")
     own_teacher = f"train_teacher.model={tmp_path}/own.keras"

@@ -34,7 +34,7 @@ def test_two_fresh_clones_end_with_the_same_bytes(pipeline, tmp_path):
     """All outputs, models, logits, metrics and plots; and Git sees nothing but the timing."""
     run(tmp_path, "git", "clone", "--quiet", str(pipeline), "second")
     second = tmp_path / "second"
-    assert not (second / "models/teacher.keras").exists()
+    assert not (second / "models/teacher/teacher.keras").exists()
     answer = run(second, "dvc", "repro")
     assert stages_run(answer) == STAGES  # evaluate and register too: this clone's MLflow knows nothing yet
     changed = run(second, "git", "diff", "--name-only", "HEAD").stdout.splitlines()

@@ -11,7 +11,7 @@ from distillery.data.errors import InputError
 from distillery.data.files import atomic_write, map_array, read_json, write_json
 from distillery.learning.augmentation import Views
 from distillery.learning.prediction import PREDICT_BATCH
-from distillery.learning.teacher import Teacher
+from distillery.learning.teacher_files import Teacher
 
 HALF_PRECISION_FROM = 100  # classes: with fewer, logits are a small part of what is stored
 

@@ -36,6 +36,8 @@ def headline_metrics(labels: np.ndarray, roles: Mapping[str, RoleOutputs], gain:
         "parameters": teacher.parameters / student.parameters,
         "bytes": teacher.bytes / student.bytes,
     }
+    if teacher.multiply_adds and student.multiply_adds:
+        headline["compression"]["multiply_adds"] = teacher.multiply_adds / student.multiply_adds
     return headline
 
 

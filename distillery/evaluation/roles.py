@@ -17,6 +17,7 @@ class RoleOutputs:
         chosen: position of the model that was chosen on validation images.
         parameters: of one model.
         bytes: size of the chosen model's file.
+        multiply_adds: of one image; None where ONNX has no such model, which may happen to a teacher.
         curves: columns with one value per epoch, means over the models.
     """
 
@@ -24,6 +25,7 @@ class RoleOutputs:
     chosen: int
     parameters: int
     bytes: int
+    multiply_adds: int | None
     curves: Mapping[str, Sequence[float]]
 
     @property

@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 from distillery.data.files import atomic_write
-from distillery.export.student import ExportedStudent, Predict
+from distillery.export.student import ExportedStudent
+from distillery.learning.prediction import Predict
 from distillery.learning.saving import load_model
 
 FILE = "student.keras"

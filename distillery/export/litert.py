@@ -8,8 +8,9 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from distillery.data.files import atomic_write
-from distillery.export.conversion import quiet, require_tensorflow
-from distillery.export.student import ExportedStudent, Predict
+from distillery.export.student import ExportedStudent
+from distillery.learning.conversion import quiet, require_tensorflow
+from distillery.learning.prediction import Predict
 
 FILE = "student.tflite"
 

@@ -1,9 +1,32 @@
 """Prediction: the logits of many images."""
 
-import keras
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+if TYPE_CHECKING:  # a process that runs no Keras model need not wait for it
+    import keras
+
 PREDICT_BATCH = 1000
+
+# From uint8 (batch, height, width, channels) to float32 logits (batch, classes).
+Predict = Callable[[np.ndarray], np.ndarray]
+
+
+def predict_in_batches(predict: Predict, images: np.ndarray, batch: int = PREDICT_BATCH) -> np.ndarray:
+    """Return the logits of all images in order, float32, (n, classes).
+
+    Args:
+        predict: of a model, in whatever runtime.
+        images: uint8, (n, height, width, channels).
+        batch: images at a time.
+    """
+    return np.concatenate(
+        [predict(np.ascontiguousarray(images[start : start + batch])) for start in range(0, len(images), batch)]
+    )
 
 
 def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
@@ -15,5 +38,4 @@ def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
         model: from images to logits.
         images: uint8, (n, height, width, channels).
     """
-    batches = (images[start : start + PREDICT_BATCH] for start in range(0, len(images), PREDICT_BATCH))
-    return np.concatenate([model.predict_on_batch(batch) for batch in batches])
+    return predict_in_batches(model.predict_on_batch, images)

@@ -1,4 +1,4 @@
-"""The teacher: a classifier whose named outputs students learn from, and with which they are compared."""
+"""A teacher of the user's own: a Keras model that was trained elsewhere, checked."""
 
 from pathlib import Path
 
@@ -6,50 +6,7 @@ import keras
 import numpy as np
 
 from distillery.data.errors import InputError
-from distillery.data.files import file_digest
 from distillery.learning.devices import xla_is_faster
-from distillery.learning.prediction import predict_logits
-from distillery.learning.saving import load_model
-
-
-class Teacher:
-    """A classifier in a file.
-
-    Another runtime is another class with the same attributes and methods, chosen in `load_teacher`.
-
-    Args:
-        path: the model's file.
-
-    Attributes:
-        digest: SHA-256 of the file.
-        bytes: size of the file.
-        parameters: number of weights.
-
-    Raises:
-        InputError: when the file is missing or damaged.
-    """
-
-    def __init__(self, path: str | Path):
-        self._model = load_model(path)
-        self.digest, self.bytes = file_digest(path), Path(path).stat().st_size
-        self.parameters = self._model.count_params()
-
-    def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the outputs by name: `logits`, float32, (n, classes).
-
-        Args:
-            images: uint8, (n, height, width, channels).
-        """
-        return {"logits": predict_logits(self._model, images)}
-
-    def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
-        """Return the logits of a few images in one call: what is timed."""
-        return self._model.predict_on_batch(images)
-
-
-def load_teacher(path: str | Path) -> Teacher:
-    """Return the teacher in a file."""
-    return Teacher(path)
 
 
 def as_teacher(model: keras.Model, images: np.ndarray, classes: int, path: str | Path) -> keras.Model:

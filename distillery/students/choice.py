@@ -4,16 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from distillery.data.files import read_json, write_json
-from distillery.learning.prediction import predict_logits
-from distillery.learning.saving import load_model
+from distillery.learning.onnx_model import OnnxModel
+from distillery.learning.prediction import predict_in_batches
 
 
 def save_choice(
-    folder: Path, accuracies: dict[int, float], omitted_classes: Sequence[str], teacher_digest: str | None
+    folder: Path,
+    accuracies: dict[int, float],
+    omitted_classes: Sequence[str],
+    teacher_digest: str | None,
+    precision: str,
 ) -> int:
     """Choose the seed that is most accurate on validation, the first of equals, and write it beside the students.
 
@@ -22,6 +25,8 @@ def save_choice(
         accuracies: on validation, by seed.
         omitted_classes: names of the classes that the students never saw.
         teacher_digest: SHA-256 of the file of the teacher that they learned from; None from scratch.
+
+        precision: that they were trained in.
 
     Returns:
         The chosen seed.
@@ -34,6 +39,7 @@ def save_choice(
             "val_accuracy": {str(seed): value for seed, value in accuracies.items()},
             "omitted_classes": list(omitted_classes),
             "teacher_sha256": teacher_digest,
+            "precision": precision,
         },
     )
     return chosen
@@ -44,42 +50,46 @@ class Students:
     """Trained students.
 
     Attributes:
-        models: by seed.
-        paths: their files, by seed.
+        paths: their Keras files, by seed; beside each lies the same as ONNX.
         chosen_seed: the one that was best on validation.
         omitted_classes: names of the classes that they never saw.
         teacher_digest: SHA-256 of their teacher's file; None from scratch.
+        precision: that they were trained in.
     """
 
-    models: dict[int, keras.Model]
     paths: dict[int, Path]
     chosen_seed: int
     omitted_classes: list[str]
     teacher_digest: str | None
+    precision: str
+
+    @property
+    def chosen(self) -> Path:
+        """The Keras file of the chosen student."""
+        return self.paths[self.chosen_seed]
 
 
 def load_students(folder: Path) -> Students:
     """Return the students of a folder.
 
     Raises:
-        InputError: when a file is missing or damaged.
+        InputError: when the file with the choice is missing or damaged.
     """
     choice = read_json(folder / "students.json")
     paths = {int(seed): folder / f"seed_{seed}.keras" for seed in choice["val_accuracy"]}
-    models = {seed: load_model(path) for seed, path in paths.items()}
-    return Students(models, paths, choice["chosen_seed"], choice["omitted_classes"], choice["teacher_sha256"])
+    rest = (choice[name] for name in ("chosen_seed", "omitted_classes", "teacher_sha256", "precision"))
+    return Students(paths, *rest)
 
 
-def predict_students(students: Mapping[int, keras.Model], images: np.ndarray) -> np.ndarray:
-    """Return the logits of every student, float32, (seeds, n, classes).
+def onnx_models(students: Students) -> dict[int, OnnxModel]:
+    """Return the students as ONNX models, by seed.
 
-    One model predicts with each student's weights in turn: compiling once takes longer than predicting.
+    Raises:
+        InputError: when a file is missing or damaged.
     """
-    first, *_ = students.values()
-    own = first.get_weights()
-    logits = []
-    for student in students.values():
-        first.set_weights(own if student is first else student.get_weights())
-        logits.append(predict_logits(first, images))
-    first.set_weights(own)
-    return np.stack(logits)
+    return {seed: OnnxModel(path.with_suffix(".onnx")) for seed, path in students.paths.items()}
+
+
+def predict_students(models: Mapping[int, OnnxModel], images: np.ndarray) -> np.ndarray:
+    """Return the logits of every student, float32, (seeds, n, classes)."""
+    return np.stack([predict_in_batches(model.predict, images) for model in models.values()])

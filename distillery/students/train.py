@@ -13,12 +13,15 @@ from distillery.learning.batches import Batches, Examples
 from distillery.learning.checkpoint import Checkpoint, Epoch
 from distillery.learning.devices import check_devices
 from distillery.learning.models import ModelSpec, build_model
+from distillery.learning.onnx_writer import write_onnx
+from distillery.learning.precision import resolve_precision
 from distillery.learning.prediction import predict_logits
 from distillery.learning.saving import save_model
 from distillery.learning.settings import Training
 from distillery.learning.training import OnEpochEnd, TrainingResult, assign, compile_model, fit, values
 from distillery.students.training_set import TrainingSet
 
+CHECKED = 100  # images on which what ONNX Runtime gives is compared
 Distil = Callable[[keras.Model], keras.Model]  # wraps a student into the model that is fitted
 
 
@@ -43,6 +46,9 @@ class SeedTrainer:
         images: number of images per epoch.
         distil: wraps a student into the model that is fitted; None trains from scratch.
         label_smoothing: of students from scratch.
+
+    Attributes:
+        precision: the dtype policy that they are trained in.
     """
 
     def __init__(
@@ -55,6 +61,7 @@ class SeedTrainer:
         label_smoothing: float = 0.0,
     ):
         check_devices("student.devices", training.devices)
+        self.precision = resolve_precision("student.precision", training.precision)
         self._spec, self._training = spec, training
         self._inference_model = build_model(spec, seed)
         self._student = self._build(seed)
@@ -65,7 +72,7 @@ class SeedTrainer:
         self._initial_optimizer_state = values(self._training_model.optimizer.variables)
 
     def _build(self, seed: int) -> keras.Model:
-        return build_model(self._spec, seed, self._training.precision, self._training.devices)
+        return build_model(self._spec, seed, self.precision, self._training.devices)
 
     def train(
         self, seed: int, examples: Examples, validation: Split, on_epoch_end: OnEpochEnd, checkpoint: Checkpoint | None
@@ -92,7 +99,7 @@ def train_students(
     on_epoch_end: Callable[[int, Epoch], None],
     resume_folder: Path | None = None,
 ) -> list[TrainedStudent]:
-    """Train one student per seed and, when all are trained, save each as `folder/seed_<seed>.keras`.
+    """Train one student per seed and, when all are trained, save each as `folder/seed_<seed>.keras` and `.onnx`.
 
     Args:
         trainer: trains them.
@@ -113,4 +120,5 @@ def train_students(
     for student, own in zip(trained, weights, strict=True):
         model.set_weights(own)
         save_model(model, student.path)
+        write_onnx(model, student.path.with_suffix(".onnx"), data.validation.images[:CHECKED])
     return trained
