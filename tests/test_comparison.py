@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import random_logits
+from scipy.stats import binomtest
 
 from distillery.evaluation.comparison import accuracy_gain, accuracy_interval, agreement
 
@@ -59,10 +60,8 @@ def test_equal_classifiers_have_no_gain():
 
 @pytest.mark.parametrize(("correct", "images"), [(9929, 10000), (347, 360), (5, 5), (0, 9)])
 def test_accuracy_interval_is_wilsons(correct, images):
-    z, p = 1.959963984540054, correct / images
-    middle = (p + z**2 / (2 * images)) / (1 + z**2 / images)
-    half = z / (1 + z**2 / images) * np.sqrt(p * (1 - p) / images + z**2 / (4 * images**2))
-    assert accuracy_interval(correct, images) == pytest.approx((middle - half, middle + half))
+    expected = binomtest(correct, images).proportion_ci(0.95, method="wilson")
+    assert accuracy_interval(correct, images) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
 def test_agreement_counts_equal_predictions():

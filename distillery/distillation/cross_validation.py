@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from sklearn.model_selection import KFold
 
 from distillery.learning.checkpoint import Checkpoint
 from distillery.learning.metrics import spread
@@ -52,6 +51,8 @@ class CrossValidation:
             data: images and teacher outputs to learn from.
             resume_folder: where the checkpoints are; None for none.
         """
+        from sklearn.model_selection import KFold  # takes a second, which students without folds need not wait
+
         examples = data.examples
         teacher_predictions = examples.teacher["logits"][0, examples.indices].argmax(axis=1)
         splits = list(KFold(self.folds, shuffle=True, random_state=self.seed).split(examples.indices))

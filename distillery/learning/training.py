@@ -4,7 +4,8 @@ import math
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -117,13 +118,22 @@ def train_epoch(model: keras.Model, batches: Batches, number: int) -> dict[str, 
         callbacks.append(_Bar(len(batches)))
     sums: dict[str, float] = defaultdict(float)
     seen = 0
-    for images, targets in batches.segments(number):
+    for images, targets in _read_ahead(batches.segments(number)):
         arguments = _fit_arguments(images, targets, batches.batch_size)
         history = model.fit(**arguments, shuffle=False, verbose=0, callbacks=callbacks).history
         for name, (value,) in history.items():
             sums[name] += len(images) * value
         seen += len(images)
     return {name: value / seen for name, value in sums.items()}
+
+
+def _read_ahead(segments: Iterator) -> Iterator:
+    """Yield segments; a thread reads the next one meanwhile, for which NumPy needs no lock of Python's."""
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        coming = reader.submit(next, segments, None)
+        while (segment := coming.result()) is not None:
+            coming = reader.submit(next, segments, None)
+            yield segment
 
 
 def _fit_arguments(images: np.ndarray, targets, batch_size: int) -> dict:
