@@ -4,11 +4,11 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from app.handwriting import LAYOUTS, ink_of_picture, place_ink
 from distillery.data.errors import InputError
-from distillery.datasets.image_folder import FORMATS, squared, unreadable, upright
+from distillery.datasets.pictures import FORMATS, squared, turned, unreadable, upright
 
 MAX_BYTES = 10_000_000
 MAX_PIXELS = 50_000_000  # a good camera's photograph
@@ -64,7 +64,7 @@ def _shrunk(picture: Image.Image, side: int) -> Image.Image:
     part = min(picture.size) // (2 * side)
     if part < 2 or picture.mode not in ("L", "LA", "RGB", "RGBA"):
         return picture
-    return ImageOps.exif_transpose(picture).reduce(part)
+    return turned(picture).reduce(part)
 
 
 def picture_input(content: bytes, name: str, dataset: str, shape: tuple[int, int, int]) -> ModelInput:

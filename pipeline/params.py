@@ -103,8 +103,15 @@ class Prepare(Section):
     )
     validation_fraction: float = Field(gt=0, le=0.5, description="part of the training images used for model selection")
     seed: Seed = Field(description="draws the stratified validation split")
-    image_size: int = Field(ge=8, le=512, description="own images: pixels that each side is resized to")
-    test_fraction: float = Field(gt=0, le=0.5, description="own images: part kept for the test set")
+    # Those of own images need not stand in the file where a data set of datasets/ is used.
+    image_size: int = Field(32, ge=8, le=512, description="own images: pixels that each side is resized to")
+    test_fraction: float = Field(
+        0.2, gt=0, le=0.5, description="own images: part kept for the test set, if they have none"
+    )
+    duplicates: Literal["leave_out", "keep", "refuse"] = Field(
+        "leave_out",
+        description="training images with the pixels of a validation or test image; `refuse`: any that occur twice",
+    )
 
 
 class Training(Section):

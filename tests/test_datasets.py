@@ -117,6 +117,18 @@ def test_own_file_that_holds_no_dataset_raises_input_error(tmp_path, old, new, e
     assert "\n" not in str(caught.value)
 
 
+def test_own_file_may_give_validation_images(tmp_path):
+    file = tmp_path / "bars.py"
+    given = "validation_images=images[test], validation_labels=labels[test].astype(np.uint8),"
+    file.write_text(OWN.replace("source=", f"{given} source="))
+    dataset = load_dataset(str(file), 8, 0.2)
+    assert dataset.parts().keys() == {"train", "validation", "test"}
+    assert dataset.validation_labels.dtype == np.int32
+    file.write_text(OWN.replace("source=", f"{given.replace('images[test]', 'images[test, :4]')} source="))
+    with pytest.raises(InputError, match=r"train_images have the shape \(8, 8, 1\), validation_images \(4, 8, 1\)"):
+        load_dataset(str(file), 8, 0.2)
+
+
 def test_path_of_no_dataset_raises_input_error_that_lists_what_there_is(tmp_path):
     expected = (
         f"prepare.dataset: '{DATASETS}/mnits.py' does not exist; accepted: {DATASETS}/cifar10.py, "

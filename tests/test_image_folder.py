@@ -12,7 +12,8 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageFile
 
 from distillery.data.errors import InputError
-from distillery.datasets.image_folder import list_images, read_folder, read_images
+from distillery.datasets.folder_layout import list_images
+from distillery.datasets.image_folder import read_folder, read_images
 
 RANDOM = np.random.default_rng(0)
 COLOURS = RANDOM.integers(256, size=(16, 16, 3), dtype=np.uint8)
@@ -22,6 +23,10 @@ def write(path: Path, pixels: np.ndarray = COLOURS, **options) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, **options)
     return path
+
+
+def images_of(files: list[Path], size: int) -> np.ndarray:
+    return read_images(files, size)[0]
 
 
 def plain(number: int) -> np.ndarray:
@@ -60,24 +65,24 @@ def message(function, *arguments) -> str:
 )
 def test_lossless_formats_are_read_exactly(tmp_path, name, options):
     file = write(tmp_path / name, COLOURS, **options)
-    np.testing.assert_array_equal(read_images([file], 16), [COLOURS])
+    np.testing.assert_array_equal(images_of([file], 16), [COLOURS])
     grey = write(tmp_path / f"grey {name}", COLOURS[..., 0], **options)
     expected = COLOURS[..., :1]
     if name == "a.webp":  # which has no grey
         expected = np.repeat(expected, 3, axis=2)
-    np.testing.assert_array_equal(read_images([grey], 16), [expected])
+    np.testing.assert_array_equal(images_of([grey], 16), [expected])
 
 
 def test_lossy_formats_are_read_closely(tmp_path):
     rows, columns = np.mgrid[:16, :16]
     smooth = np.stack([rows * 16, columns * 16, 255 - rows * 16], axis=2).astype(np.uint8)
     for name in ("a.jpg", "a.webp"):
-        read = read_images([write(tmp_path / name, smooth, quality=95)], 16)[0]
+        read = images_of([write(tmp_path / name, smooth, quality=95)], 16)[0]
         assert np.abs(read.astype(int) - smooth).max() < 30
         assert np.abs(read.astype(int) - smooth).mean() < 4
     cmyk = tmp_path / "cmyk.jpg"
     Image.fromarray(smooth).convert("CMYK").save(cmyk, quality=95)
-    assert np.abs(read_images([cmyk], 16)[0].astype(int) - smooth).mean() < 6
+    assert np.abs(images_of([cmyk], 16)[0].astype(int) - smooth).mean() < 6
 
 
 def test_of_an_animation_the_first_image_counts(tmp_path):
@@ -88,7 +93,7 @@ def test_of_an_animation_the_first_image_counts(tmp_path):
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], **options)
         with Image.open(tmp_path / name) as image:
             assert image.n_frames == 2
-        read = read_images([tmp_path / name], 16)
+        read = images_of([tmp_path / name], 16)
         np.testing.assert_array_equal(read, np.broadcast_to(np.asarray(frames[0])[..., : read.shape[3]], read.shape))
 
 
@@ -111,12 +116,12 @@ def test_images_are_turned_upright(tmp_path, orientation):
     stored = np.ascontiguousarray(ORIENTATIONS[orientation](COLOURS))
     for name, options in (("a.png", {}), ("a.tif", {}), ("a.webp", {"lossless": True})):
         file = write(tmp_path / name, stored, exif=exif, **options)
-        np.testing.assert_array_equal(read_images([file], 16), [COLOURS])
+        np.testing.assert_array_equal(images_of([file], 16), [COLOURS])
     large = np.kron(COLOURS, np.ones((16, 16, 1), np.uint8))
     photograph = write(
         tmp_path / "a.jpg", np.ascontiguousarray(ORIENTATIONS[orientation](large)), exif=exif, quality=95
     )
-    assert np.corrcoef(read_images([photograph], 16).ravel(), COLOURS.ravel())[0, 1] > 0.95
+    assert np.corrcoef(images_of([photograph], 16).ravel(), COLOURS.ravel())[0, 1] > 0.95
 
 
 def test_transparent_images_lie_on_white(tmp_path):
@@ -125,13 +130,13 @@ def test_transparent_images_lie_on_white(tmp_path):
     alpha[8:12] = 51  # a fifth
     for name, options in (("a.png", {}), ("a.tif", {}), ("a.webp", {"lossless": True, "exact": True})):
         file = write(tmp_path / name, np.concatenate([COLOURS, alpha], axis=2), **options)
-        read = read_images([file], 16)[0].astype(int)
+        read = images_of([file], 16)[0].astype(int)
         np.testing.assert_array_equal(read[:8], COLOURS[:8])
         assert np.abs(read[8:12] - (0.2 * COLOURS[8:12] + 0.8 * 255)).max() <= 1
         assert (read[12:] == 255).all()
 
     grey = write(tmp_path / "grey.png", np.concatenate([COLOURS[..., :1], alpha], axis=2))
-    read = read_images([grey], 16)[0]
+    read = images_of([grey], 16)[0]
     assert read.shape == (16, 16, 1)
     np.testing.assert_array_equal(read[:8], COLOURS[:8, :, :1])
     assert (read[12:] == 255).all()
@@ -140,7 +145,7 @@ def test_transparent_images_lie_on_white(tmp_path):
     palette.putpalette([value for number in range(16) for value in (number * 16, 0, 255 - number)])
     for name in ("palette.png", "palette.gif"):
         palette.save(tmp_path / name, transparency=3)
-        read = read_images([tmp_path / name], 16)[0]
+        read = images_of([tmp_path / name], 16)[0]
         expected = [[255, 255, 255] if number == 3 else [number * 16, 0, 255 - number] for number in range(16)]
         np.testing.assert_array_equal(read[:, 5], expected)
 
@@ -149,24 +154,24 @@ def test_one_channel_if_all_are_grey_and_three_if_one_is_not(tmp_path):
     grey = write(tmp_path / "grey.png", COLOURS[..., 0])
     bilevel = tmp_path / "bilevel.png"
     Image.fromarray(COLOURS[..., 0] > 127).save(bilevel)
-    both = read_images([grey, bilevel], 16)
+    both = images_of([grey, bilevel], 16)
     np.testing.assert_array_equal(both, [COLOURS[..., :1], np.where(COLOURS[..., :1] > 127, 255, 0)])
-    mixed = read_images([grey, write(tmp_path / "colours.png")], 16)
+    mixed = images_of([grey, write(tmp_path / "colours.png")], 16)
     np.testing.assert_array_equal(mixed, [np.repeat(COLOURS[..., :1], 3, axis=2), COLOURS])
 
 
 def test_sixteen_bits_become_eight(tmp_path):
     values = np.arange(0, 65536, 256, np.uint16).reshape(16, 16) + RANDOM.integers(256, size=(16, 16), dtype=np.uint16)
     for name in ("a.png", "a.tif", "a.pgm"):
-        read = read_images([write(tmp_path / name, values)], 16)
+        read = images_of([write(tmp_path / name, values)], 16)
         np.testing.assert_array_equal(read, np.arange(256).reshape(1, 16, 16, 1))
     turned = Image.Exif()
     turned[0x0112] = 3
-    read = read_images([write(tmp_path / "turned.png", values, exif=turned)], 16)
+    read = images_of([write(tmp_path / "turned.png", values, exif=turned)], 16)
     np.testing.assert_array_equal(read, np.arange(256)[::-1].reshape(1, 16, 16, 1))
     for wrong in (np.full((16, 16), 70_000, np.int32), np.zeros((16, 16), np.float32)):
         file = write(tmp_path / "wrong.tif", wrong)
-        assert f"{file}: cannot be read as an image (" in message(read_images, [file], 16)
+        assert f"{file}: cannot be read as an image (" in message(images_of, [file], 16)
 
 
 @settings(max_examples=30, deadline=None)
@@ -176,19 +181,19 @@ def test_the_middle_of_the_longer_side_is_kept(tmp_path_factory, data, size, mor
     pixels = data.draw(arrays(np.uint8, shape))
     file = write(tmp_path_factory.mktemp("images") / "a.png", pixels)
     cut = slice(more // 2, more // 2 + size)
-    np.testing.assert_array_equal(read_images([file], size), [pixels[cut] if upright else pixels[:, cut]])
+    np.testing.assert_array_equal(images_of([file], size), [pixels[cut] if upright else pixels[:, cut]])
 
 
 def test_large_images_are_averaged_and_small_ones_smoothed(tmp_path):
     chequered = np.indices((128, 128)).sum(axis=0) % 2 * np.uint8(255)
-    read = read_images([write(tmp_path / "a.png", chequered.astype(np.uint8))], 16)
+    read = images_of([write(tmp_path / "a.png", chequered.astype(np.uint8))], 16)
     assert np.abs(read.astype(int) - 127.5).max() < 3  # by leaving pixels out it would be all black or all white
 
     blocks = np.kron(COLOURS, np.ones((8, 8, 1), np.uint8))
-    read = read_images([write(tmp_path / "b.png", blocks)], 16)[0]
+    read = images_of([write(tmp_path / "b.png", blocks)], 16)[0]
     assert np.corrcoef(read.ravel(), COLOURS.ravel())[0, 1] > 0.98
 
-    assert read_images([write(tmp_path / "c.png", plain(7))], 32).tolist() == np.full((1, 32, 32, 1), 7).tolist()
+    assert images_of([write(tmp_path / "c.png", plain(7))], 32).tolist() == np.full((1, 32, 32, 1), 7).tolist()
 
 
 def test_each_class_gives_its_part_to_the_test(tmp_path):
@@ -223,7 +228,8 @@ def test_neither_place_nor_order_of_writing_matters(tmp_path):
 def test_given_parts_are_kept(tmp_path):
     make_classes(tmp_path / "train", cat=3, dog=2)
     make_classes(tmp_path / "test", dog=1, cat=1)
-    classes, train, test = list_images(str(tmp_path), 0.5)
+    classes, parts = list_images(str(tmp_path))
+    train, test = parts["train"], parts["test"]
     assert classes == ["cat", "dog"]
     assert [(file.relative_to(tmp_path).parts[:2], label) for file, label in train] == [
         *[(("train", "cat"), 0)] * 3,
@@ -234,18 +240,17 @@ def test_given_parts_are_kept(tmp_path):
 
 def test_any_name_names_a_class(tmp_path):
     names = ["Mädchen und Bären", "犬", "a.b", "Zebra", "a'b", *(f"class {number:03}" for number in range(300))]
-    image = write(tmp_path / "image.png", plain(0)).read_bytes()
     root = tmp_path / "own images"
     for name in names:
         (root / name).mkdir(parents=True)
         for number in range(3):
-            (root / name / f"{number} größer.png").write_bytes(image)
+            write(root / name / f"{number} größer.png", RANDOM.integers(256, size=(8, 8), dtype=np.uint8))
     (root / "Mädchen und Bären").rename(root / unicodedata.normalize("NFD", "Mädchen und Bären"))  # as macOS writes it
     dataset = read_folder(str(root), 8, 0.2)
     assert dataset.classes == sorted(names)
     assert np.bincount(dataset.test_labels).tolist() == [1] * len(names)
     (root / "Mädchen und Bären").mkdir()
-    assert "has two subfolders named 'Mädchen und Bären'" in message(list_images, str(root), 0.2)
+    assert "has two subfolders named 'Mädchen und Bären'" in message(list_images, str(root))
 
 
 def test_what_is_hidden_or_beside_the_classes_is_left_out(tmp_path):
@@ -257,30 +262,26 @@ def test_what_is_hidden_or_beside_the_classes_is_left_out(tmp_path):
 
 
 def test_wrong_layout_raises_input_error(tmp_path):
-    assert message(list_images, str(tmp_path / "nowhere"), 0.2) == (
+    assert message(list_images, str(tmp_path / "nowhere")) == (
         f"prepare.dataset: '{tmp_path}/nowhere' does not exist; accepted: a folder with one subfolder per class"
     )
     file = write(tmp_path / "file.png")
-    assert "is not a folder; accepted: a folder" in message(list_images, str(file), 0.2)
-    assert "has no subfolders; accepted: one subfolder per class" in message(list_images, str(tmp_path), 0.2)
+    assert "is not a folder; accepted: a folder" in message(list_images, str(file))
+    assert "has no subfolders; accepted: one subfolder per class" in message(list_images, str(tmp_path))
     root = make_classes(tmp_path / "pets", cat=3)
-    assert "has one subfolder only, 'cat'; accepted" in message(list_images, str(root), 0.2)
+    assert "has one subfolder only, 'cat'; accepted" in message(list_images, str(root))
     (root / "dog").mkdir()
     (root / "dog" / ".DS_Store").touch()
-    assert f"{root}/dog has no images; accepted: 3 images or more" in message(list_images, str(root), 0.2)
+    assert f"{root}/dog has no images; accepted: 3 images or more" in message(list_images, str(root))
     write(root / "dog" / "1.png")
-    assert f"{root}/dog has 1 image; accepted: 3 images or more" in message(list_images, str(root), 0.2)
+    assert f"{root}/dog has 1 image; accepted: 3 images or more" in message(list_images, str(root))
     write(root / "dog" / "2.png")
-    assert f"{root}/dog has 2 images; accepted: 3 images or more" in message(list_images, str(root), 0.2)
+    assert f"{root}/dog has 2 images; accepted: 3 images or more" in message(list_images, str(root))
     (root / "dog" / "puppies").mkdir()
-    assert message(list_images, str(root), 0.2).startswith(
-        f"{root}/dog/puppies: in the folder of a class, but not a file"
-    )
+    assert message(list_images, str(root)).startswith(f"{root}/dog/puppies: in the folder of a class, but not a file")
     (root / "dog" / "puppies").rmdir()
     (root / "dog" / "3.png").symlink_to(tmp_path / "lost.png")
-    assert message(list_images, str(root), 0.2).startswith(
-        f"{root}/dog/3.png: in the folder of a class, but not a file"
-    )
+    assert message(list_images, str(root)).startswith(f"{root}/dog/3.png: in the folder of a class, but not a file")
 
 
 def test_name_that_is_no_text_raises_input_error(tmp_path):
@@ -289,26 +290,22 @@ def test_name_that_is_no_text_raises_input_error(tmp_path):
         Path(os.fsdecode(os.fsencode(root) + b"/caf\xe9")).mkdir()
     except OSError:
         pytest.skip("this file system takes UTF-8 only")
-    assert (
-        message(list_images, str(root), 0.2) == f"'{root}/caf\\udce9': the name is not in UTF-8; accepted: one that is"
-    )
+    assert message(list_images, str(root)) == f"'{root}/caf\\udce9': the name is not in UTF-8; accepted: one that is"
 
 
 def test_wrong_given_parts_raise_input_error(tmp_path):
     make_classes(tmp_path / "train", cat=3, dog=2, emu=2, fox=2)
     make_classes(tmp_path / "test", cat=1, dog=1, ant=1)
-    assert message(list_images, str(tmp_path), 0.2) == (
+    assert message(list_images, str(tmp_path)) == (
         "prepare.dataset: the classes in train and test differ: emu and 1 more only in train, ant only in test; "
         "accepted: the same subfolders in both"
     )
     for part, name in (("train", "emu"), ("train", "fox"), ("test", "ant")):
         shutil.rmtree(tmp_path / part / name)
     (tmp_path / "test" / "dog" / "001.png").unlink()
-    assert "/test/dog has no images; accepted: 1 image or more, one to test on" in message(
-        list_images, str(tmp_path), 0.2
-    )
+    assert "/test/dog has no images; accepted: 1 image or more, one to test on" in message(list_images, str(tmp_path))
     next((tmp_path / "train" / "dog").iterdir()).unlink()
-    assert "/train/dog has 1 image; accepted: 2 images or more" in message(list_images, str(tmp_path), 0.2)
+    assert "/train/dog has 1 image; accepted: 2 images or more" in message(list_images, str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.bmp", "a.gif", "a.webp", "a.tif", "a.ppm"])
@@ -317,7 +314,7 @@ def test_truncated_image_raises_input_error(tmp_path, name):
     whole = file.read_bytes()
     for length in (0, 5, len(whole) // 2):
         file.write_bytes(whole[:length])
-        assert message(read_images, [file], 16).startswith(f"{file}: cannot be read as an image")
+        assert message(images_of, [file], 16).startswith(f"{file}: cannot be read as an image")
 
 
 def test_other_file_in_a_class_raises_input_error(tmp_path):
@@ -341,4 +338,4 @@ def test_decompression_bombs_are_refused_before_they_are_decoded(tmp_path, monke
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: pytest.fail("decoded"))
     for file in files:
         expected = f"{file}: more pixels than can be safe to decode; accepted: up to 100"
-        assert message(read_images, [file], 16) == expected
+        assert message(images_of, [file], 16) == expected

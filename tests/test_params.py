@@ -160,6 +160,12 @@ def test_methods_parameters_are_read_from_its_file(tmp_path, monkeypatch):
             catalogue.method_parameters("example")
 
 
+def test_parameters_of_own_images_need_not_stand_in_the_file(tmp_path):
+    own = ("image_size", "test_fraction", "duplicates")
+    short = TREE | {"prepare": {key: value for key, value in TREE["prepare"].items() if key not in own}}
+    assert load_params(write(tmp_path, short)).flat() == load_params(write(tmp_path, TREE)).flat()
+
+
 def test_unknown_and_missing_keys_are_named(tmp_path):
     with pytest.raises(
         InputError, match=r"distill.temprature: unknown key 'temprature'; accepted: method, temperature"

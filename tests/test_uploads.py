@@ -11,7 +11,7 @@ from PIL import Image, ImageFile
 from app import uploads
 from app.uploads import MAX_BYTES, open_picture, picture_input
 from distillery.data.errors import InputError
-from distillery.datasets.image_folder import FORMATS
+from distillery.datasets.pictures import FORMATS
 
 
 def message(*arguments) -> str:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,8 @@ class DatasetInfo:
         class_counts: number of images, by part and by name of the class.
         source: where the data set comes from.
         digests: SHA-256 over images and labels, by part.
+        preprocessing: what was done to pictures of any size, as `distillery/datasets/pictures.py` names it; None,
+            and not in the file, where nothing was.
     """
 
     name: str
@@ -32,6 +35,11 @@ class DatasetInfo:
     class_counts: dict[str, dict[str, int]]
     source: str
     digests: dict[str, str]
+    preprocessing: dict[str, int | str] | None = None
+
+    def tree(self) -> dict[str, Any]:
+        """Return what stands in the file."""
+        return {key: value for key, value in asdict(self).items() if key != "preprocessing" or value}
 
     def labels_of(self, names: Sequence[str]) -> list[int]:
         """Return the labels of classes that students shall not see.
@@ -72,7 +80,12 @@ class Split:
 
 
 def save_prepared(
-    folder: Path, name: str, classes: list[str], source: str, splits: dict[str, tuple[np.ndarray, np.ndarray]]
+    folder: Path,
+    name: str,
+    classes: list[str],
+    source: str,
+    splits: dict[str, tuple[np.ndarray, np.ndarray]],
+    preprocessing: dict[str, int | str] | None = None,
 ) -> DatasetInfo:
     """Write the arrays of every split and, last, `dataset.json`, which describes them.
 
@@ -82,6 +95,7 @@ def save_prepared(
         classes: the classes' names.
         source: where the data set comes from.
         splits: `train`, `validation` and `test`, each uint8 images (n, height, width, channels) and int32 labels (n,).
+        preprocessing: what was done to pictures of any size; None where nothing was.
 
     Returns:
         What stands in `dataset.json`.
@@ -97,11 +111,12 @@ def save_prepared(
         },
         source=source,
         digests={part: _digest(images, labels) for part, (images, labels) in splits.items()},
+        preprocessing=preprocessing,
     )
     for part, (images, labels) in splits.items():
         write_array(folder / f"{part}_images.npy", images)
         write_array(folder / f"{part}_labels.npy", labels)
-    write_json(folder / "dataset.json", asdict(info))
+    write_json(folder / "dataset.json", info.tree())
     return info
 
 

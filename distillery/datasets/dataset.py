@@ -1,11 +1,14 @@
 """A data set in memory, and what must hold of it."""
 
-from dataclasses import dataclass, replace
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
 
 from distillery.data.errors import InputError
+from distillery.datasets.pictures import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,9 @@ class Dataset:
         train_labels, test_labels: int32, (n,).
         source: where the data set comes from, the same whichever copy was read.
         retrieved_from: which copy was read.
+        validation_images, validation_labels: as the others; None where a part of the training images is drawn.
+        files: name of each image by part, for messages; a part without names has numbers.
+        preprocessing: what was done to pictures of any size; None where nothing was.
     """
 
     classes: list[str]
@@ -27,6 +33,38 @@ class Dataset:
     test_labels: np.ndarray
     source: str
     retrieved_from: str
+    validation_images: np.ndarray | None = None
+    validation_labels: np.ndarray | None = None
+    files: Mapping[str, list[str]] = field(default_factory=dict)
+    preprocessing: Preprocessing | None = None
+
+    def with_part(self, part: str, of: str, chosen: np.ndarray) -> "Dataset":
+        """Return the data set with some images of a part as a part, which may be the same.
+
+        Args:
+            part, of: `train`, `validation` or `test`.
+            chosen: int, (n,): the positions of the images.
+        """
+        images, labels = self.parts()[of]
+        files = {part: [self.files[of][place] for place in chosen]} if of in self.files else {}
+        arrays = {f"{part}_images": images[chosen], f"{part}_labels": labels[chosen]}
+        return replace(self, **arrays, files={**self.files, **files})
+
+    def name_of(self, part: str, place: int) -> str:
+        """Return the name of an image, for messages."""
+        return self.files[part][place] if part in self.files else f"{part} image {place}"
+
+    def parts(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Return images and labels of `train`, of `validation` where it is given, and of `test`."""
+        parts = {"train": (self.train_images, self.train_labels)}
+        if self.validation_images is not None:
+            parts["validation"] = (self.validation_images, self.validation_labels)
+        return parts | {"test": (self.test_images, self.test_labels)}
+
+
+def breaks_lines(name: str) -> bool:
+    """Return whether a name cannot be a line of a text file: with a line end of any kind, or no text at all."""
+    return any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") and character != "\t" for character in name)
 
 
 def checked(dataset: Dataset, path: str) -> Dataset:
@@ -42,20 +80,21 @@ def checked(dataset: Dataset, path: str) -> Dataset:
     if not isinstance(dataset, Dataset):
         raise InputError(f"{path}: load() returned {type(dataset).__name__}; accepted: distillery's Dataset")
     _check_texts(dataset, path)
-    for part in ("train", "test"):
-        _check_images(f"{path}: {part}_images", getattr(dataset, f"{part}_images"))
+    parts, train = dataset.parts(), dataset.train_images
+    for part, (images, _) in parts.items():
+        _check_images(f"{path}: {part}_images", images)
         _check_labels(path, part, dataset)
-    train, test = (images.shape[1:] for images in (dataset.train_images, dataset.test_images))
-    if train != test:
-        raise InputError(f"{path}: train_images have the shape {train}, test_images {test}; accepted: one shape")
-    return replace(
-        dataset, train_labels=dataset.train_labels.astype(np.int32), test_labels=dataset.test_labels.astype(np.int32)
-    )
+        if images.shape[1:] != train.shape[1:]:
+            raise InputError(
+                f"{path}: train_images have the shape {train.shape[1:]}, {part}_images {images.shape[1:]}; "
+                "accepted: one shape"
+            )
+    return replace(dataset, **{f"{part}_labels": labels.astype(np.int32) for part, (_, labels) in parts.items()})
 
 
 def _check_texts(dataset: Dataset, path: str) -> None:
     classes = dataset.classes
-    if not isinstance(classes, list) or not all(isinstance(name, str) and name.isprintable() for name in classes):
+    if not isinstance(classes, list) or not all(isinstance(name, str) and not breaks_lines(name) for name in classes):
         raise InputError(f"{path}: classes is no list of names; accepted: a list of strings of one line each")
     if len(classes) < 2 or not all(classes):
         raise InputError(f"{path}: classes is {classes}; accepted: two names or more, none of them empty")

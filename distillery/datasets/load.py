@@ -20,7 +20,7 @@ def load_dataset(path: str, image_size: int, test_fraction: float) -> Dataset:
     Args:
         path: a `.py` file whose function `load` returns a `Dataset`, or a folder of images.
         image_size: of a folder: pixels that each side is resized to.
-        test_fraction: of a folder without subfolders `train` and `test`: part of the images that is the test set.
+        test_fraction: of a folder without a part `test`: part of the images that is the test set.
 
     Raises:
         InputError: when there is no such file or folder, or it holds no data set.

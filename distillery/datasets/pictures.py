@@ -1,0 +1,178 @@
+"""A picture file as an array: the same when a data set is prepared and when a model that learned from it is used."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from distillery.data.errors import InputError, shown
+
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # Pillow knows more, but some of them start programs
+GREY_MODES = {"1", "L", "LA", "I", "I;16", "I;16L", "I;16B"}
+TURNED = {  # EXIF's orientation: what brings the picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+ORIENTED = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")  # where files say how they are turned
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What is done to a picture; `dataset.json` has it as a dictionary, and whoever uses a model does the same.
+
+    Attributes:
+        size: pixels of each side. A JPEG may be decoded at a part of its size, no side below twice `size`.
+        channels: 1 for grey, 3 for red, green and blue.
+        bits: how many bits the values of files with 16 have: `value >> (bits - 8)`, at most 255.
+        orientation: `exif`: turned upright as its EXIF data say.
+        background: the grey on which a transparent picture is laid.
+        crop: `center`: the longer side is cut off to the shorter, at the start by half of the difference, rounded down.
+        resample: Pillow's filter, by which the square is scaled.
+    """
+
+    size: int
+    channels: int = 3
+    bits: int = 16
+    orientation: str = "exif"
+    background: int = 255
+    crop: str = "center"
+    resample: str = "lanczos"
+
+    @property
+    def mode(self) -> str:
+        """Return Pillow's mode of the channels."""
+        return "L" if self.channels == 1 else "RGB"
+
+
+def read_picture(file: str | Path | BinaryIO, preprocessing: Preprocessing) -> np.ndarray:
+    """Return a picture of any size and kind, uint8, (size, size, channels). Of an animation the first image counts.
+
+    Args:
+        file: PNG, JPEG, BMP, GIF, WebP, TIFF or PPM.
+        preprocessing: what is done to it.
+
+    Raises:
+        InputError: when it cannot be read as an image, or has more pixels than Pillow thinks safe.
+    """
+    size = preprocessing.size
+    try:
+        with open_picture(file) as image:
+            image.draft(None, (2 * size, 2 * size))  # JPEG alone: large photographs are decoded at a part of their size
+            picture = upright(image, preprocessing.mode, preprocessing.bits, preprocessing.background)
+            picture = squared(picture, size, preprocessing.resample)
+    except InputError:
+        raise
+    except Exception as error:  # what Pillow's readers raise on damaged files is of many kinds
+        raise unreadable(file, error) from None
+    return np.asarray(picture).reshape(size, size, preprocessing.channels)
+
+
+def open_picture(file: str | Path | BinaryIO) -> Image.Image:
+    """Return a picture of which no more than the header has been read.
+
+    Raises:
+        InputError: when it cannot be read as an image, or has more pixels than Pillow thinks safe.
+    """
+    try:
+        image = Image.open(file, formats=FORMATS)
+        if image.mode == "F":
+            raise ValueError("floating-point values have no fixed range")
+        bomb = Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        bomb = True
+    except Exception as error:  # as above
+        raise unreadable(file, error) from None
+    if bomb:
+        raise InputError(
+            f"{shown(file)}: more pixels than can be safe to decode; accepted: up to {Image.MAX_IMAGE_PIXELS:,}"
+        ) from None
+    return image
+
+
+def unreadable(name: str | Path, error: Exception) -> InputError:
+    """Return the error that says which file Pillow could not read, and why."""
+    reason = (
+        ""
+        if isinstance(error, Image.UnidentifiedImageError)
+        else f" ({' '.join(str(error).split()) or type(error).__name__})"
+    )
+    return InputError(f"{shown(name)}: cannot be read as an image{reason}; accepted: {', '.join(FORMATS)}")
+
+
+def upright(image: Image.Image, mode: str, bits: int = 16, background: int = 255) -> Image.Image:
+    """Return a picture turned as its EXIF data say, in 8 bits, without transparency.
+
+    Args:
+        image: as Pillow opened it.
+        mode: `L` or `RGB`, what it is converted to.
+        bits: of its values, where a value has 16 in the file.
+        background: the grey on which it is laid where it is transparent.
+
+    Raises:
+        ValueError: when a value is below 0 or above 65,535.
+    """
+    image = _in_8_bits(turned(image), bits)
+    if image.has_transparency_data:
+        ground = Image.new("RGBA", image.size, (background, background, background, 255))
+        image = Image.alpha_composite(ground, image.convert("RGBA"))
+    return image.convert(mode)
+
+
+def turned(image: Image.Image) -> Image.Image:
+    """Return a picture turned as its EXIF data say. What cannot be read of them says nothing: the pixels are fine."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # what Pillow raises on odd EXIF data is of many kinds
+        orientation = None
+    exif = image.getexif()
+    for tag in list(exif):  # else Pillow goes on reading them while it decodes a TIFF
+        del exif[tag]
+    image.load()
+    method = TURNED.get(orientation) if isinstance(orientation, int) else None
+    if method is None:
+        return image
+    image = image.transpose(method)
+    for key in ORIENTED:
+        image.info.pop(key, None)
+    return image
+
+
+def _in_8_bits(image: Image.Image, bits: int) -> Image.Image:
+    """Return the upper 8 of some bits: Pillow itself would clip the values at 255."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray(np.minimum(values_of_16_bits(image) >> (bits - 8), 255).astype(np.uint8))
+
+
+def values_of_16_bits(image: Image.Image) -> np.ndarray:
+    """Return the values of a picture whose mode begins with `I`.
+
+    Raises:
+        ValueError: when one is below 0 or above 65,535.
+    """
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError("values below 0 or above 65,535")
+    return values
+
+
+def has_16_bits(image: Image.Image) -> bool:
+    """Return whether the values in the file have 16 bits, as its header says."""
+    colours = image.format in ("PNG", "TIFF") and image.mode in ("LA", "RGB", "RGBA")  # PPM's are scaled by Pillow
+    return image.mode.startswith("I") or (colours and any(";16" in str(tile.args) for tile in image.tile))
+
+
+def squared(image: Image.Image, size: int, resample: str = "lanczos") -> Image.Image:
+    """Return a picture of `size` × `size` pixels: the longer side cut off alike at both ends, then scaled."""
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    square = image.crop((left, top, left + side, top + side))
+    return square if side == size else square.resize((size, size), Image.Resampling[resample.upper()])
