@@ -149,7 +149,9 @@ class Student(Training):
     """The budget that the distilled student and the one from scratch share."""
 
     model: Architecture = Field(description="the small model: a file of architectures/, or your own")
-    max_shift: MaxShift = Field(description="augmented views: the largest shift in pixels")
+    max_shift: MaxShift = Field(
+        description="augmented views: the largest shift in pixels, up to a quarter of the shorter side"
+    )
     horizontal_flip: bool = Field(description="augmented views: half of them mirrored left to right")
     views: int = Field(
         ge=1, le=1000, description="views per image: itself and augmented ones, a different one each epoch in turn"
@@ -182,7 +184,9 @@ class TrainTeacher(Training):
     max_norm: float = Field(
         ge=0, le=1000, description="bound of the norm of each unit's incoming weights in dense layers; 0 for none"
     )
-    max_shift: MaxShift = Field(description="augmentation: the largest shift in pixels, drawn anew each epoch")
+    max_shift: MaxShift = Field(
+        description="augmentation: the largest shift in pixels, up to a quarter of the shorter side; anew each epoch"
+    )
     horizontal_flip: bool = Field(description="augmentation: mirrored left to right or not, drawn anew each epoch")
     seed: Seed = Field(description="initial weights, shuffling, dropout and augmentation")
 

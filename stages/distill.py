@@ -25,6 +25,7 @@ def main(params, run, resume_folder: Path | None = None) -> None:
     """Write one distilled student per seed, their metrics and curves."""
     student, settings = params.student, params.distill
     info = load_info(PREPARED)
+    info.check_shift("student.max_shift", student.max_shift)
     policy = Policy(student.max_shift, student.horizontal_flip)
     data = load_training_set(PREPARED, policy, student.views, student.omit_classes)
     outputs, teacher_digest = load_transfer_set(TRANSFER, data.digest, data.examples.views)

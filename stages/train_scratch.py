@@ -20,6 +20,7 @@ def main(params, run, resume_folder: Path | None = None) -> None:
     """Write one student per seed, their metrics and curves."""
     student = params.student
     info = load_info(PREPARED)
+    info.check_shift("student.max_shift", student.max_shift)
     policy = Policy(student.max_shift, student.horizontal_flip)
     data = load_training_set(PREPARED, policy, student.views, student.omit_classes)
     run.dataset(info, context="training")

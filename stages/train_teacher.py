@@ -28,6 +28,8 @@ def main(params, run, resume_folder: Path | None = None) -> None:
     """Write the teacher, its metrics and its curves."""
     settings = params.train_teacher
     info, train, validation = load_info(PREPARED), load_split(PREPARED, "train"), load_split(PREPARED, "validation")
+    if settings.model.endswith(".py"):
+        info.check_shift("train_teacher.max_shift", settings.max_shift)
     check_students(params, info)
     run.dataset(info, context="training")
 
@@ -87,6 +89,7 @@ def check_students(params, info: DatasetInfo) -> None:
     """Check what would stop the students before the teacher is trained, which may take hours."""
     student = params.student
     check_devices("student.devices", student.devices)
+    info.check_shift("student.max_shift", student.max_shift)
     info.labels_of(student.omit_classes)
     counts = info.class_counts["train"]
     images = sum(count for name, count in counts.items() if name not in student.omit_classes)

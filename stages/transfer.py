@@ -18,6 +18,7 @@ TRANSFER = Path("data/transfer")
 def main(params, run) -> None:
     """Write the transfer set."""
     info, train, settings = load_info(PREPARED), load_split(PREPARED, "train"), params.student
+    info.check_shift("student.max_shift", settings.max_shift)
     run.dataset(info, context="transfer")
     teacher = load_teacher(TEACHER)
     views = Views(Policy(settings.max_shift, settings.horizontal_flip), len(train.labels), settings.views)

@@ -1,12 +1,20 @@
 """Augmentation: views are functions of (policy, image, view number)."""
 
+import importlib
+from pathlib import Path
+
 import numpy as np
+import pytest
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.ndimage import shift as scipy_shift
 
+from distillery.data.errors import InputError
+from distillery.data.prepared import DatasetInfo, save_prepared
 from distillery.learning.augmentation import Policy, Views, apply, draw, shift
+from pipeline.params import load_params
 
 IMAGES = arrays(np.uint8, st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(1, 6), st.integers(1, 3)))
 
@@ -21,6 +29,45 @@ def test_shift_agrees_with_scipy(images, data):
         for image, row, column in zip(images, rows, columns, strict=True)
     ]
     np.testing.assert_array_equal(shift(images, rows, columns), expected)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 48, 3)])
+def test_shift_is_bounded_by_the_size_of_the_images(shape):
+    """At the bound every view shows more than half of the image; one pixel more is refused."""
+    info = DatasetInfo("tiny", ["a", "b"], shape, {}, {}, "", {})
+    bound = min(shape[:2]) // 4
+    info.check_shift("student.max_shift", bound)
+    whole = np.full((1, *shape), 255, np.uint8)
+    for row, column in ((bound, bound), (-bound, bound)):
+        assert (shift(whole, np.array([row]), np.array([column])) > 0).mean() > 0.5
+    with pytest.raises(InputError) as caught:
+        info.check_shift("student.max_shift", bound + 1)
+    assert str(caught.value) == (
+        f"params.yaml: student.max_shift: found {bound + 1}, for images of {shape[0]} × {shape[1]} pixels; "
+        f"accepted: up to {bound}, a quarter of the shorter side"
+    )
+
+
+@pytest.mark.parametrize(
+    ("stage", "section"),
+    [
+        *((stage, "student") for stage in ("prepare", "train_teacher", "transfer", "distill", "train_scratch")),
+        *((stage, "train_teacher") for stage in ("prepare", "train_teacher")),
+    ],
+)
+def test_stage_refuses_a_shift_too_large_for_the_images_before_any_work(stage, section, tmp_path, monkeypatch):
+    params = load_params(ROOT / "presets/mnist.yaml")
+    large = getattr(params, section).model_copy(update={"max_shift": 3})
+    monkeypatch.chdir(tmp_path)
+    digits = params.prepare.model_copy(update={"dataset": str(ROOT / "datasets/digits.py")})
+    params = params.model_copy(update={section: large, "prepare": digits})
+    images, labels = np.zeros((20, 8, 8, 1), np.uint8), np.arange(20, dtype=np.int32) % 10
+    classes = [str(digit) for digit in range(10)]
+    splits = dict.fromkeys(("train", "validation", "test"), (images, labels))
+    save_prepared(Path("data/prepared"), "digits", classes, "", splits)
+    expected = rf"^params\.yaml: {section}\.max_shift: found 3, for images of 8 × 8 pixels; accepted: up to 2"
+    with pytest.raises(InputError, match=expected):
+        importlib.import_module(f"stages.{stage}").main(params, None)
 
 
 def test_every_shift_is_equally_likely():

@@ -41,6 +41,23 @@ class DatasetInfo:
         """Return what stands in the file."""
         return {key: value for key, value in asdict(self).items() if key != "preprocessing" or value}
 
+    def check_shift(self, parameter: str, pixels: int) -> None:
+        """Check that no view of an image loses most of it.
+
+        Args:
+            parameter: the name of the parameter.
+            pixels: its value, the largest shift.
+
+        Raises:
+            InputError: when it is more than a quarter of the shorter side.
+        """
+        height, width, _ = self.image_shape
+        if pixels > min(height, width) // 4:
+            raise InputError(
+                f"params.yaml: {parameter}: found {pixels}, for images of {height} × {width} pixels; accepted: up to "
+                f"{min(height, width) // 4}, a quarter of the shorter side"
+            )
+
     def labels_of(self, names: Sequence[str]) -> list[int]:
         """Return the labels of classes that students shall not see.
 
