@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from distillery.data.errors import InputError
 from distillery.data.files import write_json
 from distillery.data.prepared import DatasetInfo, Split, load_info, load_split
@@ -16,6 +18,7 @@ from distillery.learning.precision import resolve_precision
 from distillery.learning.prediction import predict_logits
 from distillery.learning.saving import load_model
 from distillery.learning.teacher import as_teacher
+from distillery.learning.teacher_check import doubts
 from distillery.learning.teacher_files import KERAS_FILE, save_teacher
 from distillery.learning.training import compile_model, evaluate_pretrained, fit
 
@@ -48,7 +51,8 @@ def main(params, run, resume_folder: Path | None = None) -> None:
         print(f"the teacher is {settings.model}; it is not trained", flush=True)
         teacher = as_teacher(load_model(settings.model), validation.images[:100], len(info.classes), settings.model)
         result, logits = evaluate_pretrained(teacher, train, validation)
-        warn_of_chance(settings.model, result.epochs[0].metrics["val_accuracy"], info)
+        for doubt in doubts(np.asarray(validation.labels), logits, info.classes):
+            print(f"warning: {settings.model}: {doubt}", flush=True)
 
     metrics = {
         "val_accuracy": float((logits.argmax(axis=1) == validation.labels).mean()),
@@ -99,14 +103,3 @@ def check_students(params, info: DatasetInfo) -> None:
             f" students learn from, {images}"
         )
     build_model(ModelSpec(student.model, info.image_shape, len(info.classes)), seed=0)
-
-
-def warn_of_chance(path: str, accuracy: float, info: DatasetInfo) -> None:
-    """Warn of a teacher whose classes or pixels are probably others."""
-    if accuracy < 2 / len(info.classes):
-        print(
-            f"warning: {path} has an accuracy of {100 * accuracy:.1f} % on the validation images, hardly more than"
-            " chance; it must take pixels from 0 to 255, and give the classes in this order: "
-            f"{', '.join(info.classes)}",
-            flush=True,
-        )

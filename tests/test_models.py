@@ -159,6 +159,30 @@ def test_an_own_teacher_gives_logits_whatever_it_gives_itself(digits, tmp_path):
     np.testing.assert_array_equal(logits.argmax(axis=1) == digits[1], correct)
 
 
+def test_a_sigmoid_per_class_gives_the_logits_before_it(digits, tmp_path):
+    images, dense = digits[0][:50], keras.layers.Dense(10)
+    expected = own_model(dense).predict_on_batch(images)
+    assert np.abs(expected).max() < 10  # beyond 16 float32 holds no difference to 1
+    sigmoid = keras.layers.Activation("sigmoid")
+    inner = own_model(dense, sigmoid)
+    inputs = keras.Input(SHAPE)
+    for name, own in {
+        "layer": own_model(dense, sigmoid),
+        "nested": keras.Sequential([keras.Input(SHAPE), inner]),
+        "operation": keras.Model(inputs, keras.ops.sigmoid(own_model(dense)(inputs))),
+        "by its values": own_model(dense, sigmoid, keras.layers.Rescaling(1.0)),
+    }.items():
+        own.save(tmp_path / "own.keras")
+        found = as_teacher(load_model(tmp_path / "own.keras"), images, 10, "own.keras").predict_on_batch(images)
+        np.testing.assert_allclose(found, expected, atol=1e-2, err_msg=name)
+
+
+def test_logits_from_0_to_1_stay_logits(digits):
+    dense = keras.layers.Dense(10, kernel_initializer="zeros", bias_initializer=keras.initializers.Constant(0.1))
+    found = as_teacher(own_model(dense), digits[0][:5], 10, "own.keras").predict_on_batch(digits[0][:5])
+    np.testing.assert_allclose(found, 0.1)  # they add up to 1, and are no probabilities
+
+
 def test_an_own_teacher_that_does_not_fit_raises_input_error(digits):
     dense = keras.layers.Dense(10)
     own = own_model(dense)
@@ -246,11 +270,23 @@ def test_damaged_and_foreign_model_files_raise_input_error(tmp_path, student):
         assert "\n" not in str(caught.value)
 
 
+class Doubled(keras.layers.Layer):
+    def call(self, x):
+        return 2 * x
+
+
 def test_code_in_a_model_file_is_not_run(tmp_path):
     lambda_model = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x * 2)])
     lambda_model.save(tmp_path / "lambda.keras")
-    with pytest.raises(InputError, match="not a Keras model that can be read"):
+    with pytest.raises(InputError) as caught:
         load_model(tmp_path / "lambda.keras")
+    assert str(caught.value) == (
+        f"{tmp_path}/lambda.keras: not a Keras model that can be read (it has a Lambda layer, which is code; accepted:"
+        " Keras's own layers, since no code of a file is run)"
+    )
+    keras.Sequential([keras.Input((2,)), Doubled()]).save(tmp_path / "own_layer.keras")
+    with pytest.raises(InputError, match=r"can be read \(Could not locate class 'Doubled'\.?\)$"):
+        load_model(tmp_path / "own_layer.keras")
 
 
 def test_a_failed_write_leaves_the_earlier_model(tmp_path, student, monkeypatch):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import textwrap
 from pathlib import Path
 from types import ModuleType
 
@@ -30,7 +31,7 @@ def load_module(path: str | Path, function: str) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever a user's own file raises
         raise InputError(
-            f"{path}: cannot be run ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+            f"{path}: cannot be run ({type(error).__name__}: {textwrap.shorten(str(error), 200, placeholder=' …')})"
         ) from error
     if not callable(getattr(module, function, None)):
         raise InputError(f"{path}: does not define a function `{function}`")

@@ -1,6 +1,7 @@
 """Checkpoints: after each epoch, everything on which the next ones depend, so that a stopped training goes on."""
 
 import json
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -95,8 +96,8 @@ class Checkpoint:
                 )
         except Exception as error:  # NumPy raises whatever its readers of ZIP and of arrays raise
             raise InputError(
-                f"{self._state_file()}: damaged ({' '.join(str(error).split())[:200]}); remove the folder "
-                f"{self._folder} and run `dvc repro` again, to train from the first epoch"
+                f"{self._state_file()}: damaged ({textwrap.shorten(str(error), 200, placeholder=' …')}); remove the"
+                f" folder {self._folder} and run `dvc repro` again, to train from the first epoch"
             ) from error
 
     def _load_epoch(self, number: int) -> Epoch:

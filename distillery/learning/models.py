@@ -1,5 +1,6 @@
 """Models: built from an architecture's file."""
 
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def _features(architecture, spec: ModelSpec, pixels):
     except Exception as error:  # whatever Keras, or a user's own file, raises
         raise InputError(
             f"{spec.model} does not fit images of {' x '.join(map(str, spec.image_shape))}: "
-            f"{' '.join(str(error).split())[:200]}"
+            f"{textwrap.shorten(str(error), 200, placeholder=' …')}"
         ) from error
     return features
 

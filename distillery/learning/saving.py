@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+import textwrap
 import zipfile
 from pathlib import Path
 
@@ -60,8 +61,14 @@ def load_model(path: str | Path) -> keras.Model:
     except Exception as error:  # Keras raises whatever its readers of ZIP, JSON and HDF5 raise
         if not Path(path).is_file():
             raise InputError(f"{path}: no such file; run `dvc repro` first") from None
-        raise InputError(
-            f"{path}: not a Keras model that can be read ({' '.join(str(error).split())[:200]})"
-        ) from error
+        raise InputError(f"{path}: not a Keras model that can be read ({_reason(error)})") from error
     model.jit_compile = xla_is_faster()
     return model
+
+
+def _reason(error: Exception) -> str:
+    """Return the first sentence of what Keras says; the rest is the model's configuration, or how to run its code."""
+    if "`Lambda` layer" in str(error):
+        return "it has a Lambda layer, which is code; accepted: Keras's own layers, since no code of a file is run"
+    said = " ".join(str(error).rpartition("Exception encountered: ")[2].split())
+    return textwrap.shorten(said.split(". ")[0], 200, placeholder=" …")

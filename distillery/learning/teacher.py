@@ -13,7 +13,8 @@ def as_teacher(model: keras.Model, images: np.ndarray, classes: int, path: str |
     """Return a user's own model as a teacher: checked, and giving logits even where it gives probabilities.
 
     Args:
-        model: from raw pixels, 0 to 255, (batch, height, width, channels), to logits or probabilities.
+        model: from raw pixels, 0 to 255, (batch, height, width, channels), to logits, to the probabilities of a
+            softmax, or to those of one sigmoid per class.
         images: some of the data set, uint8, (n, height, width, channels).
         classes: number of classes of the data set.
         path: the model's file, for messages.
@@ -36,9 +37,36 @@ def as_teacher(model: keras.Model, images: np.ndarray, classes: int, path: str |
     found = np.asarray(model.predict_on_batch(images), np.float32)
     if not np.isfinite(found).all():
         raise InputError(f"{path}: it gives values that are not finite; accepted: logits or probabilities")
-    if found.min() >= 0 and np.allclose(found.sum(axis=1), 1, atol=2e-2):  # bfloat16 is no closer
-        # Probabilities; their logarithms are logits of them: the softmax gives them back.
-        outputs = keras.ops.log(keras.ops.maximum(outputs, 1e-30))
+    kind = _kind_of_outputs(model, found)
+    if kind == "softmax":  # the logarithms of probabilities are logits of them: the softmax gives them back
+        outputs = _log(outputs)
+    elif kind == "sigmoid":
+        outputs = _log(outputs) - keras.ops.log(keras.ops.maximum(1 - outputs, 1e-7))  # float32 knows 1 no closer
     teacher = keras.Model(pixels, outputs, name="teacher")
     teacher.jit_compile = xla_is_faster()
     return teacher
+
+
+def _log(probabilities):
+    return keras.ops.log(keras.ops.maximum(probabilities, 1e-30))
+
+
+def _kind_of_outputs(model: keras.Model, values: np.ndarray) -> str:
+    """Return `softmax`, `sigmoid` or `logits`: by the last activation where Keras knows it, else by the values.
+
+    Args:
+        model: with one output.
+        values: what it gives on some images, (n, classes).
+    """
+    last = model.outputs[0]._keras_history.operation
+    while isinstance(last, keras.Model):
+        last = last.outputs[0]._keras_history.operation
+    activation = getattr(last, "activation", None)
+    name = type(last).__name__.lower() if activation is None else activation.__name__
+    if name in ("softmax", "sigmoid"):
+        return name
+    if isinstance(last, keras.layers.Dense) and name == "linear":
+        return "logits"
+    if values.min() < 0 or values.max() > 1:
+        return "logits"
+    return "softmax" if np.allclose(values.sum(axis=1), 1, atol=2e-2) else "sigmoid"  # bfloat16 is no closer
