@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -12,10 +13,11 @@ import pytest
 from conftest import ROOT, environment, run
 from PIL import Image
 from ruamel.yaml import YAML
+from scipy.stats import multinomial
 from sklearn.metrics import accuracy_score, cohen_kappa_score
 
 from distillery.data.errors import InputError
-from distillery.export.check import points_lost
+from distillery.export.check import Loss, loss
 from distillery.export.formats import FORMATS
 from distillery.export.student import ExportedStudent
 from distillery.learning.models import ModelSpec, build_model
@@ -25,6 +27,7 @@ from distillery.learning.saving import save_model
 from pipeline.params import load_params
 from pipeline.tracking.run_log import RunLog
 from stages import export
+from stages.export import check_int8
 
 FILES = {name: format.FILE for name, format in FORMATS.items()}
 
@@ -136,12 +139,40 @@ def test_examples_run_without_tensorflow(pipeline, test_set, keras_logits, tmp_p
     assert len(code) <= 10
 
 
-def test_points_lost_are_the_difference_of_accuracies():
+def test_loss_is_the_difference_of_accuracies():
     labels = np.array([0, 1, 1, 0])
     correct, half = np.eye(2)[labels], np.eye(2)[[0, 1, 0, 1]]
-    assert points_lost(labels, correct, half) == 50
-    assert points_lost(labels, half, correct) == -50
-    assert points_lost(labels, half, half) == 0
+    assert (loss(labels, correct, half), loss(labels, correct, half).points) == (Loss(4, 2, 0), 50)
+    assert (loss(labels, half, correct), loss(labels, half, correct).points) == (Loss(4, 0, 2), -50)
+    assert loss(labels, half, half).points == 0
+
+
+@pytest.mark.parametrize("images", [40, 60, 144, 400])
+@pytest.mark.parametrize("gains", [0.0, 0.02])
+@pytest.mark.parametrize("points", [1.0, 5.0])
+def test_student_that_loses_what_is_accepted_is_rarely_refused(images, gains, points):
+    """All outcomes by their exact probability, of a student whose loss is just the accepted one."""
+    lost, gained = np.indices((images + 1, images + 1))
+    chances = np.array([gains + points / 100, gains, 1 - 2 * gains - points / 100])
+    probability = multinomial(images, chances).pmf(np.stack([lost, gained, images - lost - gained], axis=-1))
+    likely = np.argwhere(probability > 1e-6)
+    refused = [(a, b) for a, b in likely if Loss(images, int(a), int(b)).lower_bound > points]
+    assert sum(probability[a, b] for a, b in refused) < 0.06
+
+
+def test_int8_gate_counts_images(capsys):
+    settings = SimpleNamespace(int8_max_loss=1.0, calibration_images=500)
+    path = Path("student_int8.tflite")
+    check_int8(path, Loss(6000, 60, 0), settings)  # one point
+    assert capsys.readouterr().out == ""
+    for few in (Loss(60, 1, 0), Loss(60, 3, 0), Loss(144, 6, 2)):  # points, and no evidence
+        check_int8(path, few, settings)
+        said = capsys.readouterr().out
+        assert said.startswith(f"warning: {path}: of {few.images} validation images {few.lost} are correct in Keras al")
+        assert said.endswith("accepted: 1 (export.int8_max_loss); more export.calibration_images than 500 may help\n")
+    for many in (Loss(60, 9, 0), Loss(60, 20, 5), Loss(6000, 120, 10)):
+        with pytest.raises(InputError, match=r"points lost, surely more than [\d.]+; accepted: 1 \(export.int8_max_l"):
+            check_int8(path, many, settings)
 
 
 def make_one_unit_dominate(path: Path) -> None:
@@ -170,7 +201,9 @@ def test_int8_student_with_a_large_loss_raises_input_error(pipeline, tmp_path, m
     params = load_params(pipeline / "params.yaml")  # the files that it names lie in the working directory
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    message = r"student_int8\.tflite: on validation images its accuracy is [\d.]+ points below the Keras student's, acc"
+    message = (
+        r"student_int8\.tflite: of 144 validation images \d+ are correct in Keras alone, \d+ in 8 bits alone: [\d.]+"
+    )
     with RunLog("export", params.flat()) as log, pytest.raises(InputError, match=message) as caught:
         export.main(params, log)
     assert "accepted: 5 (export.int8_max_loss)" in str(caught.value)
