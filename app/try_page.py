@@ -112,7 +112,8 @@ def picked_image(classes: list[str], shape: tuple[int, int, int]) -> ModelInput 
     st.session_state["picked"] = min(st.session_state.get("picked", 1), len(candidates))
     number = st.number_input(f"Number, 1 to {len(candidates):,}", 1, len(candidates), key="picked")
     position = candidates[number - 1]
-    st.markdown(f"Test image {position:,}, label **{sidebar.plain(classes[test.labels[position]])}**")
+    label = sidebar.plain(classes[test.labels[position]])
+    st.markdown(f"Test image {position + 1:,} of {len(test.labels):,}, label **{label}**")
     return ModelInput(np.array(test.images[position]), "")
 
 

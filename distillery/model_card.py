@@ -46,6 +46,11 @@ class CardData:
     exported: Mapping[str, Any]
 
 
+def student_name(dataset: str) -> str:
+    """Return the name of the student of a data set, in characters that a registry takes: `flowers-student`."""
+    return (re.sub(r"[^\w.-]+", "-", dataset).strip("-.") or "own") + "-student"
+
+
 def model_card(data: CardData) -> list[str]:
     """Return the card, section by section, each Markdown that ends with a new line."""
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, autoescape=False)
@@ -53,6 +58,7 @@ def model_card(data: CardData) -> list[str]:
         "percent": lambda part: f"{100 * part:.2f} %",
         "cell": lambda text: text.replace("|", "\\|"),
         "stem": lambda path: Path(path).stem,
+        "counted": lambda number, noun: f"{number:,} {noun}{'' if number == 1 else 's'}",
     }
     weakest, confused = _weaknesses(data)
     correct, images = int(np.sum(data.labels == data.predicted)), len(data.labels)
@@ -65,6 +71,7 @@ def model_card(data: CardData) -> list[str]:
         weakest=weakest,
         confused=confused,
         teacher=_teacher(data.parameters["train_teacher.model"]),
+        teacher_size=_teacher_size(data.headline["compression"]["parameters"]),
         teacher_parameters=round(data.headline["compression"]["parameters"] * data.exported["keras"]["parameters"]),
     )
     return [section.rstrip("\n") + "\n" for section in re.split(r"^(?=## )", text, flags=re.MULTILINE)]
@@ -77,6 +84,13 @@ def _colours(channels: int) -> str:
 def _teacher(model: str) -> str:
     """Return what the teacher is, given where it comes from: an architecture that was trained, or a taken model."""
     return f"network `{Path(model).stem}`" if model.endswith(".py") else model
+
+
+def _teacher_size(ratio: float) -> str:
+    """Return what the teacher is beside the student, given teacher ÷ student in parameters."""
+    if ratio == 1:
+        return "one with as many parameters"
+    return "a larger one" if ratio > 1 else "one that is smaller than itself"
 
 
 def _weaknesses(data: CardData) -> tuple[list[dict], list[dict]]:

@@ -7,7 +7,7 @@ import numpy as np
 from distillery.data.files import atomic_write, file_digest, read_json, write_json
 from distillery.data.prepared import load_info
 from distillery.data.tables import read_table
-from distillery.model_card import CardData, model_card
+from distillery.model_card import CardData, model_card, student_name
 
 PREPARED = Path("data/prepared")
 STUDENT = Path("models/exported/student.keras")
@@ -24,7 +24,7 @@ def main(params, run) -> None:
     number = {name: position for position, name in enumerate(info.classes)}
     labels, predicted = (predictions[column].map(number).to_numpy() for column in ("actual", "distilled"))
 
-    name, digest = f"{info.name}-student", file_digest(STUDENT)
+    name, digest = student_name(info.name), file_digest(STUDENT)
     sections = model_card(
         CardData(
             name=name,

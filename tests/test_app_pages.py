@@ -62,7 +62,7 @@ def test_try_test_image_shows_predictions_of_the_models(pipeline, monkeypatch):
     page.number_input[0].set_value(5).run()
     text = shown_text(page)
     label = np.load(pipeline / "data/prepared/test_labels.npy")[4]
-    assert f"Test image 4, label **{label}**" in text
+    assert f"Test image 5 of 360, label **{label}**" in text
     image = np.load(pipeline / "data/prepared/test_images.npy")[4:5]
     models = {role: keras.models.load_model(file.path) for role, file in find_models()[0].items()}
     logits = {role: model.predict(image, verbose=0)[0].astype(float) for role, model in models.items()}
@@ -89,7 +89,7 @@ def test_try_picks_images_on_which_the_models_differ(pipeline, monkeypatch):
     )
     if len(expected):
         page.selectbox[0].set_value(name).run()
-        assert f"Test image {expected[0]:,}, " in shown_text(page)
+        assert f"Test image {expected[0] + 1:,} of " in shown_text(page)
     page.button[0].click().run()
     shown_text(page)
     assert 1 <= page.number_input[0].value <= page.number_input[0].max

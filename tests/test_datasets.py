@@ -154,6 +154,9 @@ def test_folder_gives_the_dataset_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "flowers.v2")
     for path in (tmp_path / "flowers.v2", f"{tmp_path}/flowers.v2/", "."):
         assert dataset_name(str(path)) == "flowers.v2"
+    (tmp_path / "flowers.v2/daisies").mkdir()
+    monkeypatch.chdir("daisies")
+    assert dataset_name("..") == "flowers.v2"
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,10 +1,14 @@
 """The model card: its sections, its numbers, and names that Markdown could trip over."""
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from mlflow.utils.validation import _validate_model_name
 
 from distillery.data.prepared import DatasetInfo
-from distillery.model_card import CardData, model_card
+from distillery.model_card import CardData, model_card, student_name
 
 PARAMETERS = {
     "student.model": "architectures/dense_10.py",
@@ -55,7 +59,7 @@ def test_card_has_one_section_per_heading():
 
 def test_card_shows_the_numbers_of_the_run():
     summary, limits, weaknesses, comparison, data, teacher, formats, parameters = model_card(card_data())
-    assert "- **accuracy 75.00 %** on 4 test images, 1 errors (95 % interval 30.06 to 95.44 %, Wilson)" in summary
+    assert "- **accuracy 75.00 %** on 4 test images, 1 error (95 % interval 30.06 to 95.44 %, Wilson)" in summary
     assert "- 100 parameters, 1.2 kB; network `dense_10`" in summary
     assert "8 x 8, red, green, blue; gives logits, `float32`, one per class" in summary
     assert "by 2.6 points on average" in limits
@@ -69,6 +73,40 @@ def test_card_shows_the_numbers_of_the_run():
     assert "network `cnn`, 250 parameters (2.50 times the student's), accuracy 75.00 %" in teacher
     assert "| onnx | 1.2 | 75.00 % | 100.00 % |" in formats
     assert "| `student.seeds` | [0, 1] |" in parameters
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [(2.5, "a larger one"), (1.0, "one with as many parameters"), (0.45, "one that is smaller than itself")],
+)
+def test_card_says_how_large_the_teacher_is(ratio, words):
+    data = card_data()
+    headline = data.headline | {"compression": {"parameters": ratio, "bytes": ratio}}
+    assert f" 3 classes, distilled from {words}.\n" in model_card(replace(data, headline=headline))[0]
+
+
+def test_card_of_one_seed_has_no_means():
+    sections = model_card(card_data(student__seeds=[7]))
+    assert "(expected calibration error)." in sections[1]
+    assert "The students' numbers are those of one seed.\n\n| model" in sections[3]
+    assert not re.search(r"\b1 \w+s\b", "".join(sections[:-1]))
+    assert "(expected calibration error, mean over the seeds)." in model_card(card_data())[1]
+    assert "are means over 2 seeds; the student that is best" in model_card(card_data())[3]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name"),
+    [
+        ("mnist", "mnist-student"),
+        ("flowers.v2", "flowers.v2-student"),
+        ("größe", "größe-student"),
+        ("my flowers: 'red/blue' #2?", "my-flowers-red-blue-2-student"),
+        ("..", "own-student"),
+    ],
+)
+def test_student_has_the_name_of_its_data_set(dataset, name):
+    assert student_name(dataset) == name
+    _validate_model_name(name)
 
 
 def test_card_without_errors_has_no_confusions():

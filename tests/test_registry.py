@@ -26,7 +26,7 @@ def client(tmp_path_factory):
     return client
 
 
-def registered(client, name: str, digest: str, correct: np.ndarray, test: str = TEST):
+def registered(client, name: str, digest: str, correct: np.ndarray, test: str = TEST, most_frequent: int = 0):
     """A version whose predictions stand in a run of its own, and the verdict on it."""
     experiment = client.get_experiment_by_name("students").experiment_id
     run_id = client.create_run(experiment).info.run_id
@@ -35,7 +35,7 @@ def registered(client, name: str, digest: str, correct: np.ndarray, test: str = 
     np.save(folder / "right.npy", correct)
     model = client.create_logged_model(experiment, name="student", source_run_id=run_id)
     version = registry.register(client, name, model.model_id, run_id, digest, test, ["# card\n"])
-    return version, registry.challenge(client, version, correct)
+    return version, registry.challenge(client, version, correct, most_frequent)
 
 
 def aliases(client, name: str) -> dict[str, int]:
@@ -54,8 +54,8 @@ def test_challenger_becomes_champion_by_mcnemars_test_alone(client):
     p = 2 * binom.cdf(4, 14, 0.5)
     assert p > 0.05
     _, verdict = registered(client, "digits", "2", slightly)
-    assert verdict.startswith("challenger: not shown to be better than version 1 (alone correct on 10 ")
-    assert f"McNemar p = {p:.2g}" in verdict
+    told = f"(alone correct on 10 test images, alone wrong on 4; McNemar p = {p:.2g})"
+    assert verdict == f"challenger: equal to version 1 as far as 1,000 test images tell {told}"
     assert aliases(client, "digits") == {"challenger": 2, "champion": 1}
 
     clearly = correct.copy()
@@ -67,7 +67,9 @@ def test_challenger_becomes_champion_by_mcnemars_test_alone(client):
     assert client.get_model_version("digits", version.version).tags[registry.VERDICT_TAG] == verdict
 
     _, verdict = registered(client, "digits", "4", correct)  # worse, and significantly so
-    assert verdict.startswith("challenger: not shown")
+    p = 2 * binom.cdf(4, 24, 0.5)
+    told = f"(alone correct on 4 test images, alone wrong on 20; McNemar p = {p:.2g})"
+    assert verdict == f"challenger: worse than version 3 {told}"
     assert aliases(client, "digits") == {"challenger": 4, "champion": 3}
 
     # the champion's predictions are gone, as after `mlflow gc`: no version is compared, and nothing fails
@@ -87,8 +89,20 @@ def test_challenger_becomes_champion_by_mcnemars_test_alone(client):
     assert len(client.search_model_versions("name = 'digits'")) == 5
 
 
+def test_model_that_gives_one_answer_never_becomes_champion(client):
+    labels = np.repeat(np.arange(10), [30, *[20] * 9])
+    for digest, answer in (("1", 3), ("2", 0)):
+        _, verdict = registered(client, "collapsed", digest, labels == answer, most_frequent=30)
+        assert verdict.startswith(f"challenger: never champion, since it is correct on {30 if answer == 0 else 20} of")
+        assert verdict.endswith(" 210 test images, and one answer to all of them on 30")
+        assert aliases(client, "collapsed") == {"challenger": int(digest)}
+    _, verdict = registered(client, "collapsed", "3", labels < 2, most_frequent=30)
+    assert verdict == "champion: there was none"
+    assert aliases(client, "collapsed") == {"challenger": 3, "champion": 3}
+
+
 def test_another_test_set_is_not_compared(client):
-    registered(client, "letters", "1", np.zeros(100, bool))
+    registered(client, "letters", "1", np.arange(100) < 10)
     _, verdict = registered(client, "letters", "2", np.ones(100, bool), test="b" * 64)
     assert verdict.startswith("not compared: version 1, the champion, was tested on other images")
     assert aliases(client, "letters") == {"challenger": 2, "champion": 1}

@@ -37,7 +37,7 @@ INFO = DatasetInfo(
     classes=["a", "ß"],
     image_shape=(8, 8, 1),
     sizes={"train": 9},
-    class_counts={"train": [4, 5]},
+    class_counts={"train": {"a": 4, "ß": 5}, "test": {"a": 1, "ß": 2}},
     source="somewhere",
     digests={"train": "ab" * 32, "test": "cd" * 32},
 )

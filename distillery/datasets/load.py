@@ -11,6 +11,8 @@ from distillery.datasets.image_folder import read_folder
 def dataset_name(path: str) -> str:
     """Return the name of a data set: the file's without `.py`, or the folder's."""
     place = Path(path).absolute()
+    if place.name == "..":
+        place = place.resolve()
     return place.name if place.is_dir() else place.stem
 
 

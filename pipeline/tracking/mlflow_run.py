@@ -173,7 +173,7 @@ class MlflowRun:
         version = registry.register(
             self._client, event["name"], model_id, run_id, digest, event["test_digest"], event["card"]
         )
-        verdict = registry.challenge(self._client, version, np.load(file))
+        verdict = registry.challenge(self._client, version, np.load(file), event["most_frequent"])
         link = f"[{version.name} version {version.version}](#/models/{version.name}/versions/{version.version})"
         self._client.set_tag(run_id, "distillery.verdict", verdict)
         self._client.set_tag(run_id, "mlflow.note.content", f"Registered as {link}.\n\n{verdict}")

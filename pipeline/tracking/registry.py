@@ -16,7 +16,7 @@ from distillery.evaluation.comparison import sign_test
 from pipeline.tracking.keras_model import DIGEST_TAG
 
 CHALLENGER, CHAMPION = "challenger", "champion"
-SIGNIFICANCE = 0.05  # p of McNemar's test below which a challenger is better
+SIGNIFICANCE = 0.05  # p of McNemar's test below which two versions differ
 TEST_TAG = "distillery.test_sha256"
 VERDICT_TAG = "distillery.verdict"
 CORRECT = "registration/right.npy"  # Note: the name in the registries that exist
@@ -66,13 +66,15 @@ def description(card: Sequence[str]) -> str:
     return text
 
 
-def challenge(client: MlflowClient, version: ModelVersion, correct: np.ndarray) -> str:
+def challenge(client: MlflowClient, version: ModelVersion, correct: np.ndarray, most_frequent: int) -> str:
     """Make a version the challenger, and the champion if it is better than the champion by McNemar's test.
 
     Args:
         client: of the registry.
         version: the new version.
         correct: bool, (n,): which test images it classifies correctly.
+        most_frequent: number of test images of the most frequent class. A model that gives one answer to every image
+            is correct on no more, and never becomes the champion.
 
     Returns:
         The verdict in words, which the version also keeps as a tag.
@@ -82,7 +84,14 @@ def challenge(client: MlflowClient, version: ModelVersion, correct: np.ndarray) 
     champion = _champion(client, name)
     if champion is not None and champion.version == version.version:
         return champion.tags.get(VERDICT_TAG, "champion")
-    better, verdict = _verdict(client, champion, version, correct)
+    if correct.sum() <= most_frequent:
+        better = False
+        verdict = (
+            f"challenger: never champion, since it is correct on {correct.sum():,} of {len(correct):,} test images, and"
+            f" one answer to all of them on {most_frequent:,}"
+        )
+    else:
+        better, verdict = _verdict(client, champion, version, correct)
     client.set_model_version_tag(name, version.version, VERDICT_TAG, verdict)
     if better:
         client.set_registered_model_alias(name, CHAMPION, version.version)
@@ -112,9 +121,10 @@ def _verdict(
         )
     champions_correct = np.load(Path(client.download_artifacts(champion.run_id, CORRECT)), allow_pickle=False)
     wins, losses, p = sign_test(correct.astype(np.int8) - champions_correct.astype(np.int8))
-    better = wins > losses and p < SIGNIFICANCE
-    return better, (
-        f"{'champion: better than' if better else 'challenger: not shown to be better than'} version"
-        f" {champion.version} (alone correct on {wins} test images, alone wrong on {losses};"
-        f" McNemar p = {p:.2g}, {SIGNIFICANCE} needed)"
-    )
+    found = f"(alone correct on {wins:,} test images, alone wrong on {losses:,}; McNemar p = {p:.2g})"
+    if p >= SIGNIFICANCE:
+        same = f"equal to version {champion.version} as far as {len(correct):,} test images tell"
+        return False, f"challenger: {same} {found}"
+    if wins < losses:
+        return False, f"challenger: worse than version {champion.version} {found}"
+    return True, f"champion: better than version {champion.version} {found}"

@@ -203,7 +203,8 @@ class RunLog:
         file = self._new_file("right.npy")  # its name in the registry
         np.save(self._folder / file, correct)
         model = self._model(path, name, digest, info)
-        self._write("register", card=list(card), correct=file, test_digest=info.digests["test"], **model)
+        test = {"test_digest": info.digests["test"], "most_frequent": max(info.class_counts["test"].values())}
+        self._write("register", card=list(card), correct=file, **test, **model)
 
     def made_by(self, digests: Mapping[str, str]) -> None:
         """Link the runs that logged the models with these digests.
