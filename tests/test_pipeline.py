@@ -160,11 +160,14 @@ def test_the_model_in_mlflow_is_the_one_in_dvc(pipeline):
     signature = mlflow.models.get_model_info(f"models:/{student.model_id}").signature
     assert signature.inputs.inputs[0].type == np.uint8
     assert signature.inputs.inputs[0].shape == (-1, 8, 8, 1)
-    assert signature.outputs.inputs[0].shape == (-1, 10)
+    answer = mlflow.pyfunc.load_model(f"models:/{student.model_id}").predict(images)
+    assert signature.outputs.input_names() == list(answer) == ["class", "logits"]
+    np.testing.assert_allclose(answer["logits"].tolist(), own.predict(images, verbose=0), atol=1e-4)
+    assert answer["class"].tolist() == [str(digit) for digit in own.predict(images, verbose=0).argmax(axis=1)]
 
 
 @pytest.mark.long
-def test_mlflow_serves_the_student(pipeline):
+def test_mlflow_serves_the_student(pipeline, tmp_path):
     port = free_port()
     uri = "models:/digits-student@champion"
     server = subprocess.Popen(
@@ -186,17 +189,23 @@ def test_mlflow_serves_the_student(pipeline):
         while True:
             try:
                 with urllib.request.urlopen(request, timeout=30) as answer:
-                    logits = np.array(json.load(answer)["predictions"])
+                    answers = json.load(answer)["predictions"]
                 break
             except OSError:
                 assert time.monotonic() < deadline, "the server did not answer"
                 time.sleep(0.5)
+        Image.fromarray(images[0, :, :, 0]).save(tmp_path / "digit.png")
+        address, classes = f"http://127.0.0.1:{port}", "models/exported/classes.txt"
+        said = run(pipeline, "python", "examples/classify_served.py", address, classes, str(tmp_path / "digit.png"))
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
     chosen = json.loads((pipeline / "models/distilled/students.json").read_text())["chosen_seed"]
     own = keras.models.load_model(pipeline / f"models/distilled/seed_{chosen}.keras")
-    np.testing.assert_allclose(logits, own.predict(images, verbose=0), atol=1e-4)
+    logits = own.predict(images, verbose=0)
+    np.testing.assert_allclose([answer["logits"] for answer in answers], logits, atol=1e-4)
+    assert [answer["class"] for answer in answers] == [str(digit) for digit in logits.argmax(axis=1)]
+    assert said.stdout == f"{answers[0]['class']}\n"
 
 
 EXAMPLES = {  # a file each: what docs/extending.md calls adding by adding a file

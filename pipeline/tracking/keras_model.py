@@ -12,18 +12,29 @@ import yaml
 from mlflow import MlflowClient, pyfunc
 from mlflow.entities import LoggedModelOutput
 from mlflow.models import Model, ModelSignature
-from mlflow.types import Schema, TensorSpec
+from mlflow.types import ColSpec, Schema, TensorSpec
+from mlflow.types.schema import Array
+
+from distillery.data.files import write_json
 
 DIGEST_TAG = "distillery.sha256"  # of a model's file: on a run that made it, a logged model, a registered version
+SERVED_MODEL = Path(__file__).with_name("served_model.py")  # copied and not imported: it imports Keras
 
 
 def log_keras_model(
-    client: MlflowClient, run_id: str, name: str, file: Path, digest: str, image_shape: Sequence[int], classes: int
+    client: MlflowClient,
+    run_id: str,
+    name: str,
+    file: Path,
+    digest: str,
+    image_shape: Sequence[int],
+    classes: Sequence[str],
 ) -> str:
     """Log a `.keras` file, once per run and name.
 
     `mlflow.keras.log_model` would import Keras and save the model again: ten seconds, and other bytes than those that
-    DVC keeps. `mlflow.keras.load_model` reads what this writes, and `mlflow models serve` serves it.
+    DVC keeps. `mlflow.keras.load_model` reads what this writes, and `mlflow models serve` serves it by
+    `served_model.py`.
 
     Args:
         client: of the tracking server.
@@ -32,7 +43,7 @@ def log_keras_model(
         file: the `.keras` file.
         digest: SHA-256 of the file.
         image_shape: (height, width, channels).
-        classes: number of logits.
+        classes: their names, in the order of the logits.
 
     Returns:
         The id of the logged model.
@@ -53,16 +64,16 @@ def log_keras_model(
     description = Model(model.artifact_location, run_id=run_id, model_uuid=model.model_id, model_id=model.model_id)
     description.signature = ModelSignature(
         inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, *image_shape), "pixels")]),
-        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, classes), "logits")]),
+        outputs=Schema([ColSpec("string", "class"), ColSpec(Array("double"), "logits")]),
     )
     with tempfile.TemporaryDirectory() as folder:
-        _write(Path(folder), description, file)
+        _write(Path(folder), description, file, classes)
         client.log_model_artifacts(model.model_id, folder)
     client.finalize_logged_model(model.model_id, "READY")
     return model.model_id
 
 
-def _write(folder: Path, model: Model, file: Path) -> None:
+def _write(folder: Path, model: Model, file: Path, classes: Sequence[str]) -> None:
     """Write a model of MLflow's Keras flavor, and the environment in which it can be served."""
     (folder / "data").mkdir()
     shutil.copyfile(file, folder / "data" / "model.keras")
@@ -70,10 +81,14 @@ def _write(folder: Path, model: Model, file: Path) -> None:
     model.add_flavor(
         "keras", data="data", keras_version=version("keras"), keras_backend="tensorflow", save_exported_model=False
     )
-    pyfunc.add_to_model(model, loader_module="mlflow.keras", conda_env="conda.yaml", python_env="python_env.yaml")
+    write_json(folder / "data" / "classes.json", list(classes))
+    (folder / "code").mkdir()
+    shutil.copyfile(SERVED_MODEL, folder / "code" / SERVED_MODEL.name)
+    environment = {"conda_env": "conda.yaml", "python_env": "python_env.yaml"}
+    pyfunc.add_to_model(model, loader_module=SERVED_MODEL.stem, data="data", code="code", **environment)
     model.model_size_bytes = file.stat().st_size
     model.save(folder / "MLmodel")
-    packages = [f"{name}=={version(name)}" for name in ("mlflow", "keras", "tensorflow", "numpy")]
+    packages = [f"{name}=={version(name)}" for name in ("mlflow", "keras", "tensorflow", "numpy", "pandas")]
     python = platform.python_version()
     conda = [f"python={python}", "pip", {"pip": packages}]
     environments = {

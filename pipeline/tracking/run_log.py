@@ -308,7 +308,7 @@ class RunLog:
             raise
 
     def _model(self, path: str | Path, name: str, digest: str, info: DatasetInfo) -> dict[str, Any]:
-        shape = {"image_shape": list(info.image_shape), "classes": len(info.classes)}
+        shape = {"image_shape": list(info.image_shape), "classes": list(info.classes)}
         return {"file": self._keep(path), "name": name, "digest": digest, **shape}
 
     def _keep(self, path: str | Path) -> str:
