@@ -11,6 +11,7 @@ import argparse
 import errno
 import importlib
 import inspect
+import logging
 import os
 import signal
 import sys
@@ -58,6 +59,8 @@ def run_stage(stage: str) -> None:
 def quiet_import() -> Iterator[None]:
     """Import Keras without TensorFlow's announcements: they are many lines of no use to anyone."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # TensorFlow takes the prediction of several models for one that is traced again and again.
+    logging.getLogger("tensorflow").addFilter(lambda record: "tf.function retracing" not in record.getMessage())
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as caught:
