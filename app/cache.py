@@ -179,10 +179,12 @@ def _predict(versions: tuple, pixels: bytes, shape: tuple[int, ...], _loaded: Ma
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
-def picture(content: bytes, name: str, dataset: str, shape: tuple[int, int, int]) -> ModelInput:
+def picture(
+    content: bytes, name: str, dataset: str, shape: tuple[int, int, int], preprocessing: Mapping | None
+) -> ModelInput:
     """Return `uploads.picture_input`, decoded once per upload, so that moving a slider does not decode again."""
     with DECODING:
-        return uploads.picture_input(content, name, dataset, shape)
+        return uploads.picture_input(content, name, dataset, shape, preprocessing)
 
 
 def experiment_table(folder: Path) -> tuple[list[experiments.Row], str | None]:

@@ -40,12 +40,13 @@ def show_page() -> None:
         why_not = "data/prepared is of another run than models/: its images or classes are others; run `dvc repro`"
     if info is None:
         sidebar.tell_problems([why_not])
-    dataset = info.name if info else ""
+    preprocessing = info.preprocessing if info else None
+    dataset = info.name if info and not preprocessing else ""  # own images may have the name of a data set of arrays
     classes = info.classes if info else [f"class {number}" for number in range(any_model.classes)]
 
     left, right = st.columns([1.15, 2.1], gap="large")
     with left:
-        chosen = choose_image(dataset, classes, shape)
+        chosen = choose_image(dataset, classes, shape, preprocessing)
     with right:
         temperature = choose_temperature()
         if chosen is None:
@@ -56,7 +57,9 @@ def show_page() -> None:
         show_seen(chosen)
 
 
-def choose_image(dataset: str, classes: list[str], shape: tuple[int, int, int]) -> ModelInput | None:
+def choose_image(
+    dataset: str, classes: list[str], shape: tuple[int, int, int], preprocessing: dict | None
+) -> ModelInput | None:
     """Let the person make or choose an image; return None while there is none."""
     layout = LAYOUTS.get(dataset)
     sources = [DRAW] if layout and layout.drawn else []
@@ -64,7 +67,7 @@ def choose_image(dataset: str, classes: list[str], shape: tuple[int, int, int]) 
     source = st.segmented_control("Image", sources, default=sources[0], required=True)
     if source == DRAW:
         return drawn_image(dataset, shape)
-    return picked_image(classes, shape) if source == PICK else uploaded_image(dataset, shape)
+    return picked_image(classes, shape) if source == PICK else uploaded_image(dataset, shape, preprocessing)
 
 
 def drawn_image(dataset: str, shape: tuple[int, int, int]) -> ModelInput | None:
@@ -122,7 +125,7 @@ def is_of(evaluation: Evaluation, test: Split) -> bool:
     return len(evaluation.labels) == len(test.labels) and bool((evaluation.labels == test.labels).all())
 
 
-def uploaded_image(dataset: str, shape: tuple[int, int, int]) -> ModelInput | None:
+def uploaded_image(dataset: str, shape: tuple[int, int, int], preprocessing: dict | None) -> ModelInput | None:
     """Return a picture from the person's own files, checked."""
     file = st.file_uploader(f"A picture: {ACCEPTED}", max_upload_size=MAX_BYTES // 1_000_000)
     if dataset in LAYOUTS:
@@ -130,7 +133,7 @@ def uploaded_image(dataset: str, shape: tuple[int, int, int]) -> ModelInput | No
     if file is None:
         return None
     try:
-        return cache.picture(file.getvalue(), file.name, dataset, shape)
+        return cache.picture(file.getvalue(), file.name, dataset, shape, preprocessing)
     except InputError as error:
         st.error(sidebar.message(str(error)), icon=":material/block:")
         return None

@@ -1,6 +1,7 @@
 """Pictures that a person uploads: checked before they are decoded, then brought into the form of the model's input."""
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,10 +9,11 @@ from PIL import Image
 
 from app.handwriting import LAYOUTS, ink_of_picture, place_ink
 from distillery.data.errors import InputError
-from distillery.datasets.pictures import FORMATS, squared, turned, unreadable, upright
+from distillery.datasets.pictures import FORMATS, Preprocessing, squared, turned, unreadable, upright
 
 MAX_BYTES = 10_000_000
 MAX_PIXELS = 50_000_000  # a good camera's photograph
+DRAWING_SIDE = 1000  # pixels: thin strokes would suffer in a smaller picture
 ACCEPTED = f"{', '.join(FORMATS)}, up to {MAX_BYTES // 1_000_000} MB and {MAX_PIXELS // 1_000_000} million pixels"
 
 
@@ -28,14 +30,14 @@ class ModelInput:
     changes: str
 
 
-def open_picture(content: bytes, name: str, mode: str, side: int) -> Image.Image:
+def open_picture(content: bytes, name: str, preprocessing: Preprocessing, drawing: bool = False) -> Image.Image:
     """Return a decoded picture, unless its size, its format or its header speak against it.
 
     Args:
         content: the file.
         name: the file's, for messages.
-        mode: `L` or `RGB`, what it is converted to.
-        side: pixels; a JPEG much larger than that is decoded at a part of its size.
+        preprocessing: what is done to it, up to its crop.
+        drawing: whether it is searched for strokes, which needs more pixels than the model, and several copies.
 
     Raises:
         InputError: one line that names the file, what was found and what is accepted.
@@ -49,8 +51,9 @@ def open_picture(content: bytes, name: str, mode: str, side: int) -> Image.Image
                 raise InputError(f"{name}: {width:,} × {height:,} pixels; accepted: {ACCEPTED}")
             if picture.mode == "F":
                 raise ValueError("floating-point values have no fixed range")
+            side = DRAWING_SIDE if drawing else preprocessing.size
             picture.draft(None, (2 * side, 2 * side))
-            return upright(_shrunk(picture, side), mode)
+            return upright(_shrunk(picture, side) if drawing else picture, preprocessing.mode, preprocessing.bits)
     except InputError:
         raise
     except Image.DecompressionBombError:  # so many that Pillow itself refuses
@@ -67,29 +70,35 @@ def _shrunk(picture: Image.Image, side: int) -> Image.Image:
     return turned(picture).reduce(part)
 
 
-def picture_input(content: bytes, name: str, dataset: str, shape: tuple[int, int, int]) -> ModelInput:
+def picture_input(
+    content: bytes, name: str, dataset: str, shape: tuple[int, int, int], preprocessing: Mapping | None = None
+) -> ModelInput:
     """Return an uploaded picture as the model's input.
 
     For data sets of handwriting and of clothes on black, what the picture shows is found, turned light on dark and
-    placed as the data set places it. For others the picture is scaled and cropped as the user's own images are when a
-    data set is made of them.
+    placed as the data set places it. For others exactly that is done to it which was done to the images from which the
+    model learned.
 
     Args:
         content: the file.
         name: the file's.
-        dataset: name of the data set.
+        dataset: name of a data set of arrays; empty for the user's own images.
         shape: (height, width, channels) of the model's input.
+        preprocessing: `DatasetInfo.preprocessing`; None for a data set of arrays.
 
     Raises:
         InputError: when the file is not accepted, or shows nothing.
     """
     height, width, channels = shape
-    mode = "L" if channels == 1 else "RGB"
+    if height != width:
+        raise InputError(
+            f"{name}: the models take {width} × {height} pixels; accepted: pictures for square models only"
+        )
+    treatment = Preprocessing(**preprocessing) if preprocessing else Preprocessing(height, channels)
     layout = LAYOUTS.get(dataset)
-    # A drawing's thin strokes would suffer from a JPEG decoded at a part of its size.
-    picture = open_picture(content, name, mode, max(height, width) if layout is None else 1000)
+    picture = open_picture(content, name, treatment, drawing=layout is not None)
     if layout is None:
-        pixels = np.asarray(squared(picture, height)).reshape(shape)
+        pixels = np.asarray(squared(picture, height, treatment.resample)).reshape(shape)
         same = picture.size == (width, height)
         return ModelInput(pixels, "" if same else f"the middle square, scaled to {width} × {height}")
     ink, inverted = ink_of_picture(np.asarray(picture))

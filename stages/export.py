@@ -10,6 +10,7 @@ from distillery.data.files import write_json
 from distillery.data.prepared import Split, load_info, load_split
 from distillery.export.check import Loss, format_metrics, loss
 from distillery.export.formats import FORMATS
+from distillery.export.preprocessing import described
 from distillery.export.student import ExportedStudent
 from distillery.learning.prediction import predict_in_batches
 from distillery.learning.saving import load_model
@@ -40,6 +41,8 @@ def main(params, run) -> None:
         format.write(student, paths[name])
     classes = EXPORTED / "classes.txt"
     classes.write_text("\n".join(info.classes) + "\n", encoding="utf-8")
+    preprocessing = EXPORTED / "preprocessing.json"
+    write_json(preprocessing, described(info))
     predict = {name: format.load(paths[name]) for name, format in FORMATS.items()}
 
     # Whether the int8 student is good enough is decided on validation images, as every choice is.
@@ -61,7 +64,7 @@ def main(params, run) -> None:
     write_json(METRICS / "export_timing.json", timing)
     run.metrics(metrics)
     run.metrics(timing)
-    for path in (*paths.values(), classes):
+    for path in (*paths.values(), classes, preprocessing):
         run.artifact(path, "exported")
     print_table(metrics, timing)
 
@@ -76,7 +79,7 @@ def check_int8(path: Path, lost: Loss, settings) -> None:
     )
     if lost.lower_bound > settings.int8_max_loss:
         raise InputError(f"{path}: {lost}, surely more than {lost.lower_bound:.2f}; {advice}")
-    print(f"warning: {path}: {lost}, which may be chance with so few images; {advice}", flush=True)
+    print(f"warning: {path}: {lost}, which may be chance; {advice}", flush=True)
 
 
 def sample(split: Split, count: int, seed: int) -> np.ndarray:

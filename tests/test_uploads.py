@@ -11,7 +11,7 @@ from PIL import Image, ImageFile
 from app import uploads
 from app.uploads import MAX_BYTES, open_picture, picture_input
 from distillery.data.errors import InputError
-from distillery.datasets.pictures import FORMATS
+from distillery.datasets.pictures import FORMATS, Preprocessing
 
 
 def message(*arguments) -> str:
@@ -116,4 +116,4 @@ def test_unreadable_file_raises_input_error():
 
 def test_large_jpeg_is_decoded_reduced():
     content = saved(Image.new("RGB", (4000, 3000), (10, 200, 30)), "JPEG")
-    assert open_picture(content, "photo.jpg", "RGB", 32).size == (100, 75)
+    assert open_picture(content, "photo.jpg", Preprocessing(32)).size == (500, 375)

@@ -3,7 +3,7 @@
 import platform
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,8 +27,8 @@ def log_keras_model(
     name: str,
     file: Path,
     digest: str,
-    image_shape: Sequence[int],
     classes: Sequence[str],
+    preprocessing: Mapping,
 ) -> str:
     """Log a `.keras` file, once per run and name.
 
@@ -42,8 +42,8 @@ def log_keras_model(
         name: of the logged model.
         file: the `.keras` file.
         digest: SHA-256 of the file.
-        image_shape: (height, width, channels).
         classes: their names, in the order of the logits.
+        preprocessing: of pictures, as `preprocessing.json` beside the exported student has it.
 
     Returns:
         The id of the logged model.
@@ -61,27 +61,29 @@ def log_keras_model(
         return model.model_id
     if all(output.model_id != model.model_id for output in run.outputs.model_outputs):
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    pixels = TensorSpec(np.dtype("uint8"), (-1, *preprocessing["size"], preprocessing["channels"]), "pixels")
     description = Model(model.artifact_location, run_id=run_id, model_uuid=model.model_id, model_id=model.model_id)
     description.signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, *image_shape), "pixels")]),
+        inputs=Schema([pixels]),
         outputs=Schema([ColSpec("string", "class"), ColSpec(Array("double"), "logits")]),
     )
     with tempfile.TemporaryDirectory() as folder:
-        _write(Path(folder), description, file, classes)
+        (Path(folder) / "data").mkdir()
+        (Path(folder) / "data/classes.txt").write_text("\n".join(classes) + "\n", encoding="utf-8")
+        write_json(Path(folder) / "data/preprocessing.json", preprocessing)
+        _write(Path(folder), description, file)
         client.log_model_artifacts(model.model_id, folder)
     client.finalize_logged_model(model.model_id, "READY")
     return model.model_id
 
 
-def _write(folder: Path, model: Model, file: Path, classes: Sequence[str]) -> None:
+def _write(folder: Path, model: Model, file: Path) -> None:
     """Write a model of MLflow's Keras flavor, and the environment in which it can be served."""
-    (folder / "data").mkdir()
     shutil.copyfile(file, folder / "data" / "model.keras")
     (folder / "data" / "keras_module.txt").write_text("keras", encoding="utf-8")
     model.add_flavor(
         "keras", data="data", keras_version=version("keras"), keras_backend="tensorflow", save_exported_model=False
     )
-    write_json(folder / "data" / "classes.json", list(classes))
     (folder / "code").mkdir()
     shutil.copyfile(SERVED_MODEL, folder / "code" / SERVED_MODEL.name)
     environment = {"conda_env": "conda.yaml", "python_env": "python_env.yaml"}

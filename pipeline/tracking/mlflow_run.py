@@ -159,9 +159,9 @@ class MlflowRun:
         self._client.set_tag(self._state["run_id"], f"{DIGEST_TAG}.{event['digest']}", event["name"])
 
     def _log_model(self, event: dict) -> str:
-        shapes = event["image_shape"], event["classes"]
+        interface = event["classes"], event["preprocessing"]
         file = self._folder / event["file"]
-        return log_keras_model(self._client, self._state["run_id"], event["name"], file, event["digest"], *shapes)
+        return log_keras_model(self._client, self._state["run_id"], event["name"], file, event["digest"], *interface)
 
     def _send_register(self, event: dict) -> None:
         run_id, digest, file = self._state["run_id"], event["digest"], self._folder / event["correct"]

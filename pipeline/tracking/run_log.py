@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 
 from distillery.data.files import atomic_write, file_digest
 from distillery.data.prepared import DatasetInfo
+from distillery.export.preprocessing import described
 from distillery.learning.metrics import by_class_name, per_class_accuracy
 from pipeline.flat import flat
 from pipeline.resume import repository
@@ -308,8 +309,8 @@ class RunLog:
             raise
 
     def _model(self, path: str | Path, name: str, digest: str, info: DatasetInfo) -> dict[str, Any]:
-        shape = {"image_shape": list(info.image_shape), "classes": list(info.classes)}
-        return {"file": self._keep(path), "name": name, "digest": digest, **shape}
+        interface = {"classes": list(info.classes), "preprocessing": described(info)}
+        return {"file": self._keep(path), "name": name, "digest": digest, **interface}
 
     def _keep(self, path: str | Path) -> str:
         file = self._new_file(Path(path).name)

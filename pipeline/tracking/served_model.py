@@ -3,7 +3,6 @@
 Each logged model has a copy of this file as its code, which runs where there is no Distillery.
 """
 
-import json
 from pathlib import Path
 
 import keras
@@ -15,12 +14,12 @@ class ServedModel:
     """A Keras classifier and the names of its classes.
 
     Args:
-        folder: with `model.keras` and `classes.json`.
+        folder: with `model.keras` and `classes.txt`.
     """
 
     def __init__(self, folder: Path):
         self._model = keras.models.load_model(folder / "model.keras", compile=False)
-        self._classes = json.loads((folder / "classes.json").read_text(encoding="utf-8"))
+        self._classes = (folder / "classes.txt").read_text(encoding="utf-8").rstrip("\n").split("\n")
 
     def predict(self, images: dict[str, np.ndarray], params: dict | None = None) -> pd.DataFrame:
         """Return a row per image: the name of its class, and the logits.
