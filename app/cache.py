@@ -1,6 +1,5 @@
 """What pages show, read from files and cached until the files change: a new `dvc repro` shows without a restart."""
 
-import io
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from distillery.learning.metrics import confusion_matrix
 FileVersion = tuple[str, int, int]  # path, time of the last change, size
 IMPORTING = threading.Lock()
 DECODING = threading.Lock()  # a photograph takes hundreds of megabytes for a moment
-DRAWING = threading.Lock()  # matplotlib's pyplot is not made for several visitors at once
+DRAWING = threading.Lock()  # Matplotlib's settings are those of the whole process
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,7 @@ def figure(name: str) -> bytes:
 
 @st.cache_data(show_spinner="Drawing…", max_entries=16)
 def _figure(name: str, version: tuple[FileVersion, ...]) -> bytes:
-    from distillery import figures  # seaborn and Matplotlib: seconds, and the first section needs neither
+    from distillery import figures  # Matplotlib: a second, and the first section does without
 
     found, _ = evaluation()
     accuracy, classes = found.class_accuracy, found.classes
@@ -160,10 +159,7 @@ def _figure(name: str, version: tuple[FileVersion, ...]) -> bytes:
             drawn = figures.per_class_accuracy(accuracy, classes)
         else:
             drawn = figures.per_class_gain(100 * (accuracy["distilled"] - accuracy["scratch"]), classes)
-        picture = io.BytesIO()
-        drawn.savefig(picture, format="png", dpi=figures.DPI)
-        figures.plt.close(drawn)
-    return picture.getvalue()
+        return figures.png(drawn)
 
 
 def predict(loaded: Mapping[str, LoadedModel], image: np.ndarray) -> tuple[np.ndarray, dict[str, float]]:

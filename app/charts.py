@@ -10,7 +10,7 @@ from PIL import Image
 
 from distillery.evaluation.roles import ROLES
 
-# Of `distillery.figures`, which imports seaborn: seconds before the first page.
+# Of `distillery.figures`, which imports Matplotlib: a second before the first page.
 COLOURS = {"teacher": "#0072B2", "distilled": "#D55E00", "scratch": "#009E73"}
 NAMES = {"teacher": "Teacher", "distilled": "Distilled student", "scratch": "Scratch student"}
 BAR_HEIGHT = 30

@@ -2,21 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
+import matplotlib
 import numpy as np
 import pandas as pd
-import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from distillery.figures import COLOURS, GAIN, HEAT, LOSS
+from distillery.figures import COLOURS, GAIN, HEAT, LOSS, MARKERS, UNDECIDED, new_figure, own_style
 
-TICKS = (-20, -10, -5, -2, -1, -0.5, 0, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
-MARKERS = {"teacher": "o", "distilled": "s", "scratch": "D"}
-UNDECIDED = "#777777"
+TICKS = (-50, -20, -10, -5, -2, -1, -0.5, 0, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 PANELS = {  # of the heat maps: factor, title, format of the numbers
     "val_accuracy": (100, "accuracy on validation (%)", ".2f"),
     "gain_points": (1, "gain over scratch on the test set (points)", "+.2f"),
 }
+CELL = 0.62, 0.36  # inches, of a heat map
 
 
 def gains(headlines: Mapping[str, Mapping]) -> Figure:
@@ -25,40 +26,56 @@ def gains(headlines: Mapping[str, Mapping]) -> Figure:
     Args:
         headlines: by preset, what stands in `metrics/evaluate.json`.
     """
-    names = list(headlines)[::-1]
-    rows = np.arange(len(names))
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 0.55 * len(names) + 2.2), sharey=True, layout="constrained")
-    for role, marker in MARKERS.items():
-        errors = [100 * (1 - headlines[name][role]["accuracy"]) for name in names]
-        spread = [100 * headlines[name][role].get("accuracy_std", 0) for name in names]
-        left.errorbar(errors, rows, xerr=spread, fmt=marker, color=COLOURS[role], label=role, markersize=8, capsize=3)
-    left.set(xscale="log", xlabel="errors on the test set (%)\nwhiskers: ± one standard deviation over seeds")
-    left.set_yticks(rows, names)
-    left.set_title("Errors")
-    left.legend(loc="best")
-    for row, name in zip(rows, names, strict=True):
-        _draw_gain(right, row, headlines[name]["gain"])
-    right.axvline(0, color="black", linewidth=1)
-    right.set_xscale("symlog", linthresh=1)
-    right.margins(x=0.09)  # for the numbers at the edges
-    right.set_xlabel("gain of distilled over scratch (percentage points)\nbars: 95 % interval")
-    right.set_title("What distilling gained")
-    right.set_ylim(-0.6, len(names) - 0.3)
-    for axis in (left, right):
-        _ticks(axis)
-    figure.suptitle("Every preset, from its real run")
+    rows = np.arange(len(headlines))
+    with own_style():
+        title = "Every preset, from its real run"
+        figure = new_figure((9.6, 0.5 * len(rows)), left=1.4, bottom=0.95, top=0.6, title=title)
+        left, right = figure.subplots(1, 2, sharey=True, gridspec_kw={"wspace": 0.06})
+        _draw_errors(left, headlines)
+        for row, headline in zip(rows, headlines.values(), strict=True):
+            _draw_gain(right, row, headline["gain"])
+        right.axvline(0, color="black", linewidth=1)
+        right.set_xscale("symlog", linthresh=1)
+        right.margins(x=0.09)  # for the numbers at the edges
+        right.set_xlabel("gain of distilled over scratch (percentage points)\nbars: 95 % interval")
+        right.set_title("What distilling gained")
+        left.set_yticks(rows, list(headlines))
+        left.set_ylim(len(rows) - 0.4, -0.7)  # the first preset on top
+        for axis in (left, right):
+            _ticks(axis)
+        handles = [
+            Line2D([], [], color=COLOURS[role], marker=MARKERS[role], linestyle="", label=role) for role in MARKERS
+        ]
+        figure.legend(handles=handles, loc="lower center", ncols=3)
     return figure
 
 
-def _draw_gain(axis: plt.Axes, row: int, gain: Mapping[str, float]) -> None:
+def _draw_errors(axis: Axes, headlines: Mapping[str, Mapping]) -> None:
+    """Draw a point per model, one below the other: equal errors would hide each other."""
+    several = False
+    for place, role in zip((-0.22, 0, 0.22), MARKERS, strict=True):
+        for row, headline in enumerate(headlines.values()):
+            errors, spread = 100 * (1 - headline[role]["accuracy"]), 100 * headline[role].get("accuracy_std", 0)
+            axis.plot(errors, row + place, MARKERS[role], color=COLOURS[role], markersize=6)
+            if spread > 0:
+                several = True
+                axis.errorbar(errors, row + place, xerr=spread, fmt="none", ecolor=COLOURS[role], capsize=3)
+    axis.set_xscale("log")
+    axis.set_xlabel(
+        "errors on the test set (%)" + ("\nwhiskers: ± one standard deviation over seeds" if several else "")
+    )
+    axis.set_title("Errors")
+
+
+def _draw_gain(axis: Axes, row: int, gain: Mapping[str, float]) -> None:
     colour = GAIN if gain["ci_low"] > 0 else LOSS if gain["ci_high"] < 0 else UNDECIDED
     axis.plot([gain["ci_low"], gain["ci_high"]], [row, row], color=colour, linewidth=3)
     axis.plot(gain["points"], row, "o", color=colour, markersize=8)
-    place = {"xytext": (0, 8), "textcoords": "offset points", "ha": "center"}
+    place = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center", "fontsize": 8}
     axis.annotate(f"{gain['points']:+.2f}", (gain["points"], row), **place)
 
 
-def _ticks(axis: plt.Axes) -> None:
+def _ticks(axis: Axes) -> None:
     """Set round numbers where the axis has room for them; matplotlib itself marks powers of ten alone."""
     low, high = axis.get_xlim()
     places = [value for value in TICKS if low <= value <= high]
@@ -74,20 +91,28 @@ def temperature_and_alpha(rows: Sequence[Mapping[str, float]], title: str) -> Fi
         title: the title.
     """
     frame = pd.DataFrame(rows)
-    size = 2 * (frame.temperature.nunique() + 2.4), 0.7 * frame.alpha.nunique() + 2.2
-    figure, axes = plt.subplots(1, 2, figsize=size, layout="constrained")
-    for axis, (key, (factor, label, form)) in zip(axes, PANELS.items(), strict=True):
-        values = factor * frame.pivot_table(index="alpha", columns="temperature", values=key)
-        sns.heatmap(
-            values,
-            ax=axis,
-            cmap=HEAT,
-            annot=True,
-            fmt=form,
-            xticklabels=[f"{value:g}" for value in values.columns],
-            yticklabels=[f"{value:g}" for value in values.index],
-        )
-        axis.tick_params(axis="y", rotation=0)
-        axis.set(xlabel="temperature", ylabel="alpha (weight of the labels)", title=label)
-    figure.suptitle(title)
+    columns, lines = frame.temperature.nunique(), frame.alpha.nunique()
+    size = 2 * max(CELL[0] * columns, 3.2) + 0.2, max(CELL[1] * lines, 0.9)
+    with own_style(title=title) as labels:
+        figure = new_figure(size, left=0.7, bottom=0.5, top=0.6, title=labels.title)
+        axes = figure.subplots(1, 2, sharey=True, gridspec_kw={"wspace": 0.06})
+        for axis, (key, (factor, label, form)) in zip(axes, PANELS.items(), strict=True):
+            _draw_heat(axis, factor * frame.pivot_table(index="alpha", columns="temperature", values=key), form)
+            axis.set(xlabel="temperature", title=label)
+        axes[0].set_ylabel("alpha (weight of the labels)")
     return figure
+
+
+def _draw_heat(axis: Axes, values: pd.DataFrame, form: str) -> None:
+    """Draw a table's numbers on their colours; a pair that is missing is white."""
+    table = values.to_numpy()
+    spread = max(np.nanmax(table) - np.nanmin(table), 1e-9)
+    scale = Normalize(np.nanmin(table), np.nanmin(table) + spread)
+    axis.imshow(table, cmap=HEAT, norm=scale, aspect="auto")
+    axis.grid(visible=False)
+    luminance = matplotlib.colormaps[HEAT](scale(table))[..., :3] @ [0.299, 0.587, 0.114]
+    for row, column in np.argwhere(~np.isnan(table)):
+        shade = "white" if luminance[row, column] < 0.5 else "black"
+        axis.text(column, row, format(table[row, column], form), ha="center", va="center", color=shade, fontsize=8)
+    axis.set_xticks(range(len(values.columns)), [f"{value:g}" for value in values.columns])
+    axis.set_yticks(range(len(values.index)), [f"{value:g}" for value in values.index])

@@ -134,10 +134,11 @@ def write_and_log(evaluation: Evaluation, run) -> None:
     write_json(METRICS / "evaluate.json", evaluation.headline)
     write_json(METRICS / "quality.json", evaluation.quality)
     write_json(METRICS / "per_class.json", per_class)
-    rows = [(name, role, value) for role, values in per_class.items() for name, value in values.items()]
-    write_table(TABLES / "per_class.csv", pd.DataFrame(rows, columns=["class", "model", "accuracy"]))
-    numbers = {"actual": evaluation.labels, **evaluation.predicted}
-    names = {column: np.asarray(classes, dtype=object)[values] for column, values in numbers.items()}
+    numbers = {name: number for number, name in enumerate(classes)}  # figures write `#7` where no font has the name
+    rows = [(numbers[name], name, role, value) for role, values in per_class.items() for name, value in values.items()]
+    write_table(TABLES / "per_class.csv", pd.DataFrame(rows, columns=["number", "class", "model", "accuracy"]))
+    columns = {"actual": evaluation.labels, **evaluation.predicted}
+    names = {column: np.asarray(classes, dtype=object)[values] for column, values in columns.items()}
     write_table(TABLES / "predictions.csv", pd.DataFrame(names))
     run.metrics({"distilled": evaluation.headline["distilled"]} | evaluation.headline)  # first in MLflow's Compare
     run.metrics(evaluation.quality)

@@ -124,7 +124,7 @@ EDITS = {  # a file to edit or add, or a parameter to change: the stages that `d
     "architectures/dense_800_800.py": ["distill", "train_scratch"],
     "architectures/cnn.py": ["train_teacher"],
     "distillery/students/train.py": ["distill", "train_scratch"],
-    "distillery/figures.py": ["evaluate"],
+    "distillery/figures/style.py": ["evaluate"],
     "distillery/evaluation/calibration.py": ["evaluate", "register"],
     "distillery/export/litert.py": ["export"],
     "distillery/model_card.py": ["register"],

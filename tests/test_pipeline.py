@@ -364,8 +364,8 @@ def test_changing_one_image_of_ones_own_runs_prepare_again(pipeline, tmp_path):
 
 
 def test_a_figures_code_trains_nothing(pipeline):
-    module = pipeline / "distillery/figures.py"
-    module.write_text(module.read_text().replace("cividis", "viridis"))
+    module = pipeline / "distillery/figures/style.py"
+    module.write_text(module.read_text().replace("magma", "viridis"))
     answer = run(pipeline, "dvc", "repro")
     assert stages_run(answer) == ["evaluate"]
     commit(pipeline, "other colours")

@@ -155,7 +155,7 @@ def test_changed_parameters_data_or_code_have_another_fingerprint(project, monke
 
     first = digest()
     assert digest() == first
-    (project / "distillery/figures.py").write_text("# no module of this stage")
+    (project / "distillery/figures/style.py").write_text("# no module of this stage")
     (project / "methods/dkd.py").write_text((project / "methods/dkd.py").read_text() + "# another method")
     (project / "methods/example.py").write_text("def loss(labels, teacher, student, temperature): pass")
     change_params(project, {"distill": {"dkd": {"beta": 2.0}}})
