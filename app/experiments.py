@@ -90,7 +90,9 @@ def _row(state: Mapping, name: str) -> Row | None:
     if metrics.get("distilled.accuracy") is None:
         return None
     parameters = _leaves(data["params"], "params.yaml")
-    student = _leaves(data["metrics"], "metrics/export.json").get("keras.parameters")
+    student = metrics.get("compression.student_parameters")
+    if student is None:  # an earlier commit
+        student = _leaves(data["metrics"], "metrics/export.json").get("keras.parameters")
     seeds = parameters.get("student.seeds")
     compression = metrics.get("compression.parameters")
     return {

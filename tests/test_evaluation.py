@@ -121,7 +121,7 @@ def test_evaluation_holds_means_over_seeds_and_the_chosen_model():
     assert headline["distilled"]["accuracy"] == pytest.approx(5 / 9)
     assert headline["distilled"]["errors"] == pytest.approx(40 / 3)
     assert headline["gain"]["points"] == pytest.approx(-400 / 9)
-    assert headline["compression"] == {"parameters": 4, "bytes": 4, "multiply_adds": 4}
+    assert headline["compression"] == {"parameters": 4, "bytes": 4, "multiply_adds": 4, "student_parameters": 10}
     assert "omitted" not in headline
     np.testing.assert_array_equal(evaluation.predicted["distilled"], labels)
     np.testing.assert_allclose(evaluation.class_accuracy["distilled"], [1 / 3, 1 / 3, 1])

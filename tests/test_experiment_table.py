@@ -16,7 +16,7 @@ def dvc_state(rev: str, name: str | None, temperature: float, accuracy: float, s
         "distill": {"method": "kd", "temperature": temperature, "kd": {}},
     }
     metrics = {role: {"accuracy": accuracy} for role in ("teacher", "distilled", "scratch")}
-    metrics["compression"] = {"parameters": 2.5}
+    metrics["compression"] = {"parameters": 2.5} | ({"student_parameters": 100} if rev == "workspace" else {})
     return {
         "rev": rev,
         "name": name,

@@ -1,13 +1,20 @@
 """The real pipeline on digits, by the real `dvc`, into the real MLflow."""
 
+import fcntl
 import json
 import os
+import pty
+import re
+import shlex
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import keras
@@ -15,6 +22,7 @@ import mlflow
 import numpy as np
 import pytest
 from conftest import (
+    ROOT,
     STAGES,
     TIMINGS,
     change_params,
@@ -43,7 +51,7 @@ def test_the_run_gives_what_the_contract_names(pipeline):
     assert set(metrics["teacher"]) == {"accuracy", "errors"}
     assert set(metrics["distilled"]) == set(metrics["scratch"]) == {"accuracy", "accuracy_std", "errors"}
     assert set(metrics["gain"]) == {"points", "ci_low", "ci_high", "mcnemar_p"}
-    assert set(metrics["compression"]) == {"parameters", "bytes"}
+    assert set(metrics["compression"]) == {"parameters", "bytes", "multiply_adds", "student_parameters"}
     assert metrics["teacher"]["accuracy"] > 0.8
     assert metrics["distilled"]["accuracy"] > 0.8
     assert metrics["gain"]["points"] == pytest.approx(
@@ -264,13 +272,39 @@ def test_dvc_compares_and_draws(pipeline):
     assert "distill.temperature" in run(pipeline, "dvc", "exp", "show", "--csv").stdout
     run(pipeline, "dvc", "plots", "show", "--out", "page")
     page = (pipeline / "page" / "index.html").read_text()
-    for title in ("Accuracy on validation images", "Confusion on the test set", "Accuracy by class"):
+    for title in ("Accuracy on validation images", "Confusion of the distilled student", "Accuracy by class"):
         assert title in page
     pictures = list((pipeline / "page").rglob("*.png"))
-    assert len(pictures) == 6
+    assert {path.stem.split("plots_figures_")[-1] for path in pictures} == {"comparison", "per_class_gain"}
     for picture in pictures:
-        Image.open(picture).verify()
+        with Image.open(picture) as image:
+            assert image.width <= 660  # two revisions stand side by side on a screen of 1,400 pixels
     shutil.rmtree(pipeline / "page")
+
+
+@pytest.mark.long
+def test_the_readmes_table_of_experiments_shows_what_changed_at_120_columns(pipeline, tmp_path):
+    folder = Path(shutil.copytree(pipeline, tmp_path / "clone", symlinks=True))
+    run(folder, "dvc", "exp", "run", "evaluate", "-S", "distill.temperature=7")
+    (command,) = re.findall(r"^\$ (dvc exp show .+)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    ours, theirs = pty.openpty()  # a terminal: DVC makes its table as wide as that
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    with subprocess.Popen(shlex.split(command), cwd=folder, env=environment(), stdin=theirs, stdout=theirs) as shown:
+        os.close(theirs)
+        printed = b""
+        with suppress(OSError), open(ours, "rb", buffering=0) as terminal:  # Linux ends a terminal with an error
+            while part := terminal.read(65536):
+                printed += part
+    assert shown.returncode == 0
+    lines = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", printed.decode()).splitlines()
+    header = next(line for line in lines if "Experiment" in line)
+    assert re.findall(r"[\w.]+", header)[-4:] == [
+        "val_accuracy",
+        "distilled.accuracy",
+        "gain.points",
+        "distill.temperature",
+    ]
+    assert [re.findall(r"\d+", line)[-1] for line in lines if "workspace" in line or "main" in line] == ["7", "4"]
 
 
 def test_a_bad_parameter_stops_dvc_with_one_line(pipeline):

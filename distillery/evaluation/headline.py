@@ -35,6 +35,7 @@ def headline_metrics(labels: np.ndarray, roles: Mapping[str, RoleOutputs], gain:
     headline["compression"] = {
         "parameters": teacher.parameters / student.parameters,
         "bytes": teacher.bytes / student.bytes,
+        "student_parameters": student.parameters,
     }
     if teacher.multiply_adds and student.multiply_adds:
         headline["compression"]["multiply_adds"] = teacher.multiply_adds / student.multiply_adds
