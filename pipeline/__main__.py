@@ -1,7 +1,8 @@
-"""Run a stage as DVC does, or write the parameters of a preset.
+"""Run a stage as DVC does, write the parameters of a preset, or recover from a killed DVC.
 
     python -m pipeline distill
     python -m pipeline preset hinton
+    python -m pipeline recover
 
 All parameters are checked before anything slow is imported. Invalid input is reported as a one-line error with exit
 code 1. The stages themselves are in `stages/`, a `main` each.
@@ -17,14 +18,17 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import ModuleType
 
 from distillery.data.errors import InputError
+from pipeline.machine import facts, fix_settings, shown_facts
 from pipeline.params import load_params
-from pipeline.presets import preset_names, write_preset
+from pipeline.presets import preset_costs, write_preset
+from pipeline.recovery import recover
 from pipeline.resume import resume_directory
-from pipeline.stages import sections, stage_names
+from pipeline.stages import description, sections, stage_names
 from pipeline.tracking.run_log import RunLog
 
 NO_SPACE = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "file too large"}
@@ -40,19 +44,34 @@ def run_stage(stage: str) -> None:
         stage: its name in `dvc.yaml`.
 
     Raises:
-        InputError: when a parameter or a file is invalid.
+        InputError: when a parameter, a setting or a file is invalid.
     """
+    show_change_to_git("params.yaml")
     params = load_params()
     flat = params.flat()
+    fix_settings()
     with quiet_import():
         module = importlib.import_module(f"stages.{stage}")
     own = {key: value for key, value in flat.items() if key.split(".")[0] in sections(stage)}
+    machine = {f"distillery.{name}": value for name, value in facts().items()}
     if "resume_folder" not in inspect.signature(module.main).parameters:
         with RunLog(stage, own) as run:
+            run.tags(machine)
             module.main(params, run)
         return
     with resume_directory(stage, flat) as folder, RunLog(stage, own, folder) as run:
+        run.tags(machine)
+        print(f"computed by {shown_facts()}", flush=True)
         module.main(params, run, folder)
+
+
+def show_change_to_git(path: str) -> None:
+    """Touch a file: `dvc exp run -S` leaves it with the size and the second that Git's index has of the committed one.
+
+    Git would take it for unchanged, and `git checkout` would leave the experiment's values in it.
+    """
+    with suppress(OSError):  # missing, which is told below, or another user's
+        os.utime(path)
 
 
 @contextmanager
@@ -69,6 +88,7 @@ def quiet_import() -> Iterator[None]:
             yield
             keras: ModuleType | None = sys.modules.get("keras")
             if keras:
+                importlib.import_module("distillery.learning.models").overrule_keras_file()
                 keras.ops.zeros(())  # the first operation looks for devices
         finally:
             os.dup2(terminal, 2)
@@ -79,25 +99,60 @@ def quiet_import() -> Iterator[None]:
                     print(line, file=sys.stderr)
 
 
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser: a command per stage, and those that prepare and repair."""
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__, formatter_class=plain)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for stage in stage_names():
+        does = f"stage: {description(stage)}"
+        commands.add_parser(stage, help=does, description=f"{does}. Its parameters stand in params.yaml.")
+    preset = commands.add_parser(
+        "preset",
+        help="write the parameters of a preset to params.yaml",
+        description="Write the parameters of a preset to params.yaml.",
+        epilog=f"What each took, all stages from nothing:\n{preset_costs()}",
+        formatter_class=plain,
+    )
+    preset.add_argument("name", metavar="NAME")
+    mends = "make the project usable again after DVC was killed"
+    commands.add_parser("recover", help=mends, description=recover.__doc__, formatter_class=plain)
+    return parser
+
+
+def way_back(error: str) -> str:
+    """Return how a failed experiment's parameters are taken back, where the error is one of them."""
+    here = os.environ.get("DVC_EXP_NAME") and os.environ.get("DVC_ROOT") == str(Path.cwd())
+    return "; back to the committed values: git checkout params.yaml" if here and "params.yaml" in error else ""
+
+
+def in_utf8() -> None:
+    """Start again in Python's UTF-8 mode where the locale has another encoding: file names and texts are UTF-8."""
+    if sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a class's name may hold what the terminal cannot show
+
+
 def main() -> None:
     """Run what the command line names; end with exit code 1 where input is invalid."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="STAGE | preset NAME")
-    for stage in stage_names():
-        commands.add_parser(stage)
-    commands.add_parser("preset").add_argument("name", metavar="NAME", help=", ".join(preset_names()))
-    arguments = parser.parse_args()
+    in_utf8()
+    try:
+        arguments = command_line().parse_args()
+    except InputError as error:
+        sys.exit(str(error))
     command = arguments.command
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends the run log before the process
     try:
         if command == "preset":
             write_preset(arguments.name)
+        elif command == "recover":
+            recover()
         else:
             run_stage(command)
     except InputError as error:
-        sys.exit(f"{command}: {error}")
+        sys.exit(f"{command}: {error}{way_back(str(error))}")
     except KeyboardInterrupt:
         sys.exit(f"{command}: interrupted")
     except OSError as error:

@@ -1,6 +1,7 @@
 """Presets: `presets/mnist.yaml` has every parameter, the others what differs from it."""
 
 import io
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,13 +12,33 @@ from distillery.data.files import atomic_write
 from pipeline.catalogue import ROOT
 from pipeline.params import load_params
 
-FOLDER = ROOT / "presets"
+FOLDER, RESULTS = ROOT / "presets", ROOT / "results"
 DEFAULT = "mnist"
 
 
 def preset_names() -> list[str]:
     """Return the names of the presets, sorted."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def preset_costs() -> str:
+    """Return a line per preset: how long its stages took from nothing, and on what, from `results/`."""
+    width = max(map(len, preset_names()))
+    return "\n".join(f"  {name:{width}}  {preset_cost(name)}" for name in preset_names())
+
+
+def preset_cost(name: str) -> str:
+    """Return how long a preset took, all its stages together, and on what; of a stage that was cached, when it ran."""
+    try:
+        stages = json.loads((RESULTS / name / "run.json").read_text(encoding="utf-8"))["stages"]
+    except FileNotFoundError:
+        return "not measured"
+    ran = [made for made in stages.values() if made]
+    minutes = round(sum(made["seconds"] for made in ran) / 60)
+    took = f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"
+    least = "" if len(ran) == len(stages) else "at least "  # nobody knows what the others took
+    machines = sorted({f"{made['cores']} cores of {made['processor']}" for made in ran})
+    return f"{least}{took}; {', '.join(machines)}"
 
 
 def preset_text(name: str) -> str:

@@ -24,6 +24,11 @@ def stage_names() -> list[str]:
     return list(_stages())
 
 
+def description(stage: str) -> str:
+    """Return what a stage makes, in a line."""
+    return _stages()[stage].get("desc", stage)
+
+
 def stage_deps(stage: str, parameters: Mapping[str, Any]) -> list[str]:
     """Return the paths on which a stage depends.
 
@@ -54,12 +59,22 @@ def sections(stage: str) -> set[str]:
     return found
 
 
+def out_folders() -> set[str]:
+    """Return the folders in which the stages' outputs lie."""
+    return {str(Path(out).parent) for stage in _stages() for out in _outs(stage)}
+
+
+def _outs(stage: str) -> set[str]:
+    return {
+        next(iter(out)) if isinstance(out, dict) else out
+        for kind in ("outs", "metrics", "plots")
+        for out in _stages()[stage].get(kind, [])
+    }
+
+
 def _made_by(stage: str) -> set[str]:
     """Return the paths that a stage makes, and those that lie in them."""
-    made = set()
-    for kind in ("outs", "metrics", "plots"):
-        for out in _stages()[stage].get(kind, []):
-            made.add(next(iter(out)) if isinstance(out, dict) else out)
+    made = _outs(stage)
     deps = {dep for other in _stages().values() for dep in other["deps"]}
     return made | {dep for dep in deps if any(dep.startswith(f"{path}/") for path in made)}
 

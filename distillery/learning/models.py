@@ -52,6 +52,7 @@ def build_model(spec: ModelSpec, seed: int, precision: str = "float32", devices:
         InputError: when the architecture's file is not one, or does not fit the images.
     """
     architecture = load_module(spec.model, "features")
+    overrule_keras_file()
     keras.utils.clear_session()
     share_batches(devices)
     keras.utils.set_random_seed(seed)
@@ -70,6 +71,13 @@ def build_model(spec: ModelSpec, seed: int, precision: str = "float32", devices:
                 layer.kernel.constraint = keras.constraints.MaxNorm(spec.max_norm, axis=0)
     model.jit_compile = xla_is_faster()
     return model
+
+
+def overrule_keras_file() -> None:
+    """Set what the user's keras.json may have set otherwise: the bytes of every model depend on it."""
+    keras.config.set_floatx("float32")
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_epsilon(1e-7)
 
 
 def _features(architecture, spec: ModelSpec, pixels):
