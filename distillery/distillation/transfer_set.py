@@ -9,6 +9,7 @@ import numpy as np
 
 from distillery.data.errors import InputError
 from distillery.data.files import atomic_write, map_array, read_json, write_json
+from distillery.data.progress import Progress
 from distillery.learning.augmentation import Views
 from distillery.learning.prediction import PREDICT_BATCH
 from distillery.learning.teacher_files import Teacher
@@ -25,11 +26,16 @@ def view_outputs(teacher: Teacher, images: np.ndarray, views: Views, number: int
         views: of these images.
         number: of the view.
     """
-    batches = []
-    for start in range(0, len(images), PREDICT_BATCH):
+    batches, starts = [], range(0, len(images), PREDICT_BATCH)
+    progress = Progress(
+        f"view {number + 1} of {views.count}", len(starts), later=len(starts) * (views.count - number - 1)
+    )
+    for start in starts:
         batch = images[start : start + PREDICT_BATCH]
         shown = views.show(batch, np.arange(start, start + len(batch)), number)
         batches.append(teacher.outputs(shown))
+        progress.update(len(batches))
+    progress.close()
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distillery.data.progress import Progress
+
 if TYPE_CHECKING:  # a process that runs no Keras model need not wait for it
     import keras
 
@@ -24,9 +26,13 @@ def predict_in_batches(predict: Predict, images: np.ndarray, batch: int = PREDIC
         images: uint8, (n, height, width, channels).
         batch: images at a time.
     """
-    return np.concatenate(
-        [predict(np.ascontiguousarray(images[start : start + batch])) for start in range(0, len(images), batch)]
-    )
+    starts, logits = range(0, len(images), batch), []
+    progress = Progress("predicting", len(starts))
+    for start in starts:
+        logits.append(predict(np.ascontiguousarray(images[start : start + batch])))
+        progress.update(len(logits))
+    progress.close()
+    return np.concatenate(logits)
 
 
 def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Training: compile, fit, validate after every epoch, keep the best, go on where it was stopped."""
 
 import math
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ import pandas as pd
 
 from distillery.data.errors import InputError
 from distillery.data.prepared import Split
+from distillery.data.progress import Progress
 from distillery.learning.batches import Batches
 from distillery.learning.checkpoint import Checkpoint, Epoch, State
 from distillery.learning.devices import callbacks_for_devices, xla_is_faster
@@ -106,16 +106,23 @@ def fit(
     progress = _Progress(model, validation, on_epoch_end, checkpoint)
     for number in range(progress.resume() + 1, epochs + 1):
         print(f"Epoch {number}/{epochs}", flush=True)
-        progress.end_epoch(number, train_epoch(model, batches, number))
+        progress.end_epoch(number, train_epoch(model, batches, number, epochs))
     model.set_weights(progress.best)
     return TrainingResult(progress.epochs, progress.best_epoch)
 
 
-def train_epoch(model: keras.Model, batches: Batches, number: int) -> dict[str, float]:
-    """Train for the epoch of this number, from 1, and return the means over the images of what the model logs."""
-    callbacks = callbacks_for_devices()
-    if sys.stdout.isatty():
-        callbacks.append(_Bar(len(batches)))
+def train_epoch(model: keras.Model, batches: Batches, number: int, epochs: int | None = None) -> dict[str, float]:
+    """Train for the epoch of this number, from 1, and return the means over the images of what the model logs.
+
+    Args:
+        model: compiled.
+        batches: the training images.
+        number: of the epoch.
+        epochs: of the whole training, for the time left; None where this is the last.
+    """
+    epochs = epochs or number
+    steps = _Steps(Progress(f"epoch {number}/{epochs}", len(batches), later=len(batches) * (epochs - number)))
+    callbacks = [*callbacks_for_devices(), steps]
     sums: dict[str, float] = defaultdict(float)
     seen = 0
     for images, targets in _read_ahead(batches.segments(number)):
@@ -124,6 +131,7 @@ def train_epoch(model: keras.Model, batches: Batches, number: int) -> dict[str, 
         for name, (value,) in history.items():
             sums[name] += len(images) * value
         seen += len(images)
+    steps.progress.close()
     return {name: value / seen for name, value in sums.items()}
 
 
@@ -157,20 +165,24 @@ def _fit_arguments(images: np.ndarray, targets, batch_size: int) -> dict:
     return {"x": data.Dataset.zip((starts, arrays)).map(cut).prefetch(2).with_options(options)}
 
 
-class _Bar(keras.callbacks.Callback):
-    """A bar on the terminal that goes on over an epoch's segments."""
+class _Steps(keras.callbacks.Callback):
+    """Says how far an epoch is, over its segments.
 
-    def __init__(self, steps: int):
+    Note: a callback for batches that is not `async_safe` would have Keras wait for each step.
+    """
+
+    async_safe = True
+
+    def __init__(self, progress: Progress):
         super().__init__()
-        self._bar, self._before, self._last = keras.utils.Progbar(steps), 0, 0
+        self.progress, self._before, self._last = progress, 0, 0
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self._last = batch + 1
-        self._bar.stateful_metrics = set(logs)  # they are means already
-        self._bar.update(self._before + self._last, logs.items())
+        self._last = max(self._last, batch + 1)  # in threads of Keras's, which may overtake each other
+        self.progress.update(self._before + self._last, logs)
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        self._before += self._last
+        self._before, self._last = self._before + self._last, 0
 
 
 class _Progress:
