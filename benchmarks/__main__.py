@@ -15,7 +15,8 @@ from benchmarks.table import MEASUREMENTS, write_page
 
 def main() -> None:
     """Run what the command line names, everything where it names nothing."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, formatter_class=plain)
     parser.add_argument("names", nargs="*", metavar="name", help=f"{', '.join(MEASUREMENTS)}, or table")
     names = parser.parse_args().names or [*MEASUREMENTS]
     if unknown := set(names) - {*MEASUREMENTS, "table"}:

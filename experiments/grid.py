@@ -19,7 +19,8 @@ NAME = "grid"  # DVC adds a number for each pair
 
 def main() -> None:
     """Queue the experiments in a clone where the preset ran, run them, and keep the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m experiments.grid", description=__doc__, formatter_class=plain)
     parser.add_argument("preset")
     parser.add_argument("--folder", type=Path, required=True, help="clone where the preset ran")
     parser.add_argument("--temperatures", required=True, metavar="T,T,…")

@@ -3,6 +3,7 @@
 python -m experiments.page
 """
 
+import argparse
 import json
 import shlex
 from collections.abc import Mapping
@@ -12,8 +13,6 @@ from typing import Any
 import jinja2
 import yaml
 
-from distillery.figures import save_figure
-from experiments.figures import gains, temperature_and_alpha
 from experiments.run import RESULTS, ROOT
 from pipeline.presets import preset_names, preset_text
 from pipeline.tracking.run_log import flat
@@ -40,6 +39,9 @@ SIGNS = {"at_most": "≤", "at_least": "≥", "above": ">"}
 
 def main() -> None:
     """Write the page and its pictures."""
+    from distillery.figures import save_figure  # matplotlib is slow to import, and `render` does without it
+    from experiments.figures import gains, temperature_and_alpha
+
     originals = read_yaml(ORIGINALS)
     runs = {name: _run(name, own) for name, own in originals.items() if (RESULTS / name / "run.json").is_file()}
     grids = [_grid(path) for path in sorted(RESULTS.glob("grid_*.json"))]
@@ -168,4 +170,6 @@ def goal_text(metric: str, goal: Mapping[str, float], value: float) -> str:
 
 
 if __name__ == "__main__":
+    plain = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser(prog="python -m experiments.page", description=__doc__, formatter_class=plain).parse_args()
     main()

@@ -131,7 +131,8 @@ def keep(name: str, folder: Path, command: str, seconds: dict[str, float], not_r
 
 def main() -> None:
     """Run the presets that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m experiments.run", description=__doc__, formatter_class=plain)
     parser.add_argument("presets", nargs="+", choices=preset_names())
     parser.add_argument("--as", dest="name", help="name of the folder in results/; only with a single preset")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="section.key=value")

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import ModuleType
 
 from distillery.data.errors import InputError
-from pipeline.machine import facts, fix_settings, shown_facts
+from pipeline.machine import difference, facts, fix_settings, shown_facts
 from pipeline.params import load_params
 from pipeline.presets import preset_costs, write_preset
 from pipeline.recovery import recover
@@ -62,6 +62,8 @@ def run_stage(stage: str) -> None:
     with resume_directory(stage, flat) as folder, RunLog(stage, own, folder) as run:
         run.tags(machine)
         print(f"computed by {shown_facts()}", flush=True)
+        if differing := difference():
+            print(f"note: the results here came from another machine ({differing}): the last digits will differ")
         module.main(params, run, folder)
 
 

@@ -98,3 +98,18 @@ def shown_facts() -> str:
     own = facts()
     changed = f", with {own['environment']}" if own["environment"] else ""
     return f"{own['backend']} on {own['processor']}, {own['cores']} cores, {own['threads']} threads{changed}"
+
+
+def difference(recorded: Path = Path("metrics/timing.json")) -> str:
+    """Return how this machine differs from the one that computed the results in the folder; empty where it does not.
+
+    Args:
+        recorded: what `evaluate` wrote last, or Git has.
+    """
+    try:
+        made = json.loads(recorded.read_text(encoding="utf-8"))["machine"]
+    except (OSError, ValueError, KeyError):  # no result yet
+        return ""
+    here = facts()
+    differing = [name for name in ("processor", "threads") if str(made.get(name, here[name])) != here[name]]
+    return "; ".join(f"{name} {made[name]}, here {here[name]}" for name in differing)

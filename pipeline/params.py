@@ -7,6 +7,7 @@ It checks; what a value means stands in `distillery/`, which the stages depend o
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -414,7 +415,19 @@ def _accepted(name: str, field: Any) -> str:
     return f"{numbers}, " + " ".join(f"{words[key]} {bounds[key]:,}" for key in words if key in bounds)
 
 
+def main() -> None:
+    """Check `params.yaml`, or print the page of all parameters."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.params", description=main.__doc__)
+    parser.add_argument("--markdown", action="store_true", help="print docs/parameters.md")
+    try:
+        if parser.parse_args().markdown:
+            print(markdown(), end="")
+        else:
+            load_params()
+            print("params.yaml: every parameter is accepted")
+    except InputError as error:
+        sys.exit(str(error))
+
+
 if __name__ == "__main__":
-    if sys.argv[1:] != ["--markdown"]:
-        sys.exit("usage: python -m pipeline.params --markdown")
-    print(markdown(), end="")
+    main()

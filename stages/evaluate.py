@@ -165,6 +165,7 @@ def machine(models: Models) -> dict:
     return {
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
+        "threads": os.environ.get("TF_NUM_INTRAOP_THREADS", ""),
         "runtime": runtime,
         "precision": precision,
     }

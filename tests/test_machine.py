@@ -1,5 +1,6 @@
 """What leaks in from the user's settings and from the machine."""
 
+import json
 import os
 import subprocess
 import sys
@@ -125,3 +126,13 @@ def test_another_encoding_starts_python_again_in_utf8(tmp_path):
     assert answer.returncode == 1
     assert rb"prepare: params.yaml: prepare.dataset: found '\xc4pfel.py'; accepted: " in answer.stderr
     assert answer.stderr.count(b"\n") == 1
+
+
+def test_results_of_another_machine_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.setenv(machine.THREADS, "2")
+    path, here = tmp_path / "timing.json", machine.facts()
+    assert machine.difference(path) == ""
+    path.write_text(json.dumps({"machine": {"processor": here["processor"], "threads": "2", "cores": 1}}))
+    assert machine.difference(path) == ""
+    path.write_text(json.dumps({"machine": {"processor": "another", "threads": "64"}}))
+    assert machine.difference(path) == f"processor another, here {here['processor']}; threads 64, here 2"
