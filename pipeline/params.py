@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -24,6 +25,7 @@ from pydantic import (
     field_validator,
 )
 from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml.error import ReusedAnchorWarning
 
 from distillery.data.errors import InputError
 from distillery.students.seeds import MAX_SEED, class_names, expand_seeds
@@ -43,6 +45,18 @@ RENAMED = {  # what a parameter is called now
     "distill.dist_beta": "distill.dist.beta",
     "distill.dist_gamma": "distill.dist.gamma",
 }
+
+
+def _readable(check: Callable[[str], str]) -> Callable[[str], str]:
+    """Return a check of a path that refuses what the system does, a name that is too long or a folder of others."""
+
+    def checked(value: str) -> str:
+        try:
+            return check(value)
+        except OSError as error:
+            raise ValueError(f"cannot be read ({error.strerror})") from None
+
+    return checked
 
 
 def _one_of(folder: str, function: str, value: str, own: str) -> str:
@@ -76,9 +90,9 @@ def _method(value: str) -> str:
     return value
 
 
-Dataset = Annotated[str, AfterValidator(_dataset)]
-Architecture = Annotated[str, AfterValidator(_architecture)]
-Teacher = Annotated[str, AfterValidator(_teacher)]
+Dataset = Annotated[str, AfterValidator(_readable(_dataset))]
+Architecture = Annotated[str, AfterValidator(_readable(_architecture))]
+Teacher = Annotated[str, AfterValidator(_readable(_teacher))]
 Method = Annotated[str, AfterValidator(_method)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Seeds = Annotated[int | list[int], AfterValidator(expand_seeds)]
@@ -303,14 +317,13 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     """
     path = Path(path)
     try:
-        # The parser that DVC reads the file with: both see the same values, and a key that stands twice is refused.
-        tree = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        tree = _parsed(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file in {Path.cwd()}; run from the project's folder") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as UTF-8 text ({_one_line(error)})") from None
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not valid YAML ({_one_line(error)})") from None
+    except (YAMLError, ValueError, LookupError, RecursionError) as error:  # `!!int ''` and `!!bool maybe` are the third
+        raise InputError(f"{path}: not valid YAML ({_one_line(error)[:300]})") from None
     if not isinstance(tree, dict):
         raise InputError(f"{path}: found {_shown(tree)}, accepted: the sections {', '.join(Params.model_fields)}")
     for old, new in RENAMED.items():
@@ -322,6 +335,16 @@ def load_params(path: str | Path = "params.yaml") -> Params:
         return params.model_validate(tree)
     except ValidationError as error:
         raise InputError(_first_mistake(params, path, error)) from None
+
+
+def _parsed(text: str) -> Any:
+    """Return what stands in YAML.
+
+    The parser is the one that DVC reads the file with: both see the same values; a key that stands twice is refused.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ReusedAnchorWarning)
+        return YAML(typ="safe", pure=True).load(text)
 
 
 def _hint(old: str, value: Any) -> str:

@@ -4,6 +4,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,10 @@ def test_default_is_accepted_and_complete():
         ("distill", "folds", 1, "2 and more"),
         ("prepare", "dataset", "", "accepted: datasets/cifar10.py"),
         ("evaluate", "sheet_images", 0, "greater than or equal to 1"),
+        ("prepare", "dataset", "a" * 300, "cannot be read (File name too long)"),
+        ("student", "model", "a" * 300 + ".py", "cannot be read (File name too long)"),
+        ("train_teacher", "model", "/" + "a" * 5000 + ".keras", "cannot be read (File name too long)"),
+        ("student", "model", "a\0b.py", "accepted: architectures/cnn.py, "),
     ],
 )
 def test_invalid_value_raises_input_error(tmp_path, section, key, value, told):
@@ -181,6 +186,11 @@ def test_unknown_and_missing_keys_are_named(tmp_path):
     ("text", "told"),
     [
         ("", "the sections"),
+        ("a: !!int ''", "not valid YAML"),
+        ("a: !!bool maybe", "not valid YAML"),
+        ("a: !!timestamp x", "not valid YAML"),
+        ("a: !!python/object/apply:os.getcwd []", "not valid YAML"),
+        ("&a [*a]", "the sections"),
         ("- 1\n- 2\n", "the sections"),
         ("just words", "the sections"),
         ("a: [1\n", "not valid YAML"),
@@ -250,6 +260,76 @@ def test_wrong_nesting_is_rejected_by_name(tmp_path_factory, section, wrong):
         load_params(write(tmp_path_factory.mktemp("params"), TREE | {section: wrong}))
     assert "\n" not in str(caught.value)
     assert section in str(caught.value) or "not valid YAML" in str(caught.value)
+
+
+SCRAPS = [
+    *("!!int ''", "!!bool maybe", "!!timestamp x", "!!binary é", "!!float x", "!!set {a}", "!!python/name:os.system"),
+    *("&a [*a]", "*a", "<<: *a", "1e999", "-.inf", ".nan", "0x10", "0b11", "1:30:20", "2001-99-99", "9" * 5000),
+    *(
+        "[" * 40,
+        "{a: " * 40,
+        "]",
+        "? a",
+        "- ",
+        "|",
+        ">",
+        "'",
+        '"',
+        "\t",
+        "\0",
+        "\ufeff",
+        "\u2028",
+        "\x85",
+        "---\n",
+        "...\n",
+    ),
+    *(
+        "%YAML 9.9\n---",
+        "# c",
+        "~",
+        "yes",
+        "a: b: c",
+        "\\",
+        "/dev/zero",
+        "/" + "a" * 300 + ".py",
+        "..",
+        "\n",
+        "&a",
+        "x",
+    ),
+]
+TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
+
+
+@st.composite
+def edited_texts(draw) -> bytes:
+    """Return `params.yaml` as people and programs damage it: values replaced, scraps put in, lines and bytes lost."""
+    lines = TEXT.split("\n")
+    for _ in range(draw(st.integers(1, 3))):
+        number, scrap = draw(st.integers(0, len(lines) - 1)), draw(st.sampled_from(SCRAPS) | st.text(max_size=8))
+        place = draw(st.integers(0, len(lines[number])))
+        key = lines[number].partition(":")[0]
+        lines[number] = draw(
+            st.sampled_from([f"{key}: {scrap}", lines[number][:place] + scrap + lines[number][place:], scrap, ""])
+        )
+    text = "\n".join(lines).encode("utf-8", "surrogatepass")
+    return text[: draw(st.sampled_from([len(text), len(text), len(text), draw(st.integers(0, len(text)))]))]
+
+
+@pytest.mark.long
+@settings(max_examples=1000, deadline=None)
+@given(text=edited_texts())
+def test_any_text_is_accepted_or_raises_input_error_in_a_line(tmp_path_factory, text):
+    path = tmp_path_factory.mktemp("params") / "params.yaml"
+    path.write_bytes(text)
+    began, told = time.process_time(), "nothing"
+    try:
+        assert isinstance(load_params(path), Params)
+    except InputError as error:
+        told = str(error)
+    assert len(told.splitlines()) == 1
+    assert len(told) < 1000
+    assert time.process_time() - began < 2
 
 
 def test_augmentation_without_further_views_raises_input_error(tmp_path):
