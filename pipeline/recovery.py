@@ -54,11 +54,12 @@ def _locks(project: Path) -> Iterator[str]:
     for path in (project / ".dvc/tmp/rwlock", project / ".dvc/tmp/exps/rwlock"):
         try:
             held = json.loads(path.read_text(encoding="utf-8"))
+            free = isinstance(held, dict) and not any(held.values())
         except FileNotFoundError:
             continue
-        except ValueError:
-            held = "half a file"
-        if held not in ({}, {"write": {}, "read": {}}):
+        except ValueError:  # half a file
+            free = False
+        if not free:
             path.unlink()
             yield f"removed {path.relative_to(project)}: locks of a process that is gone"
     git = _git(project, "rev-parse", "--absolute-git-dir").stdout.strip()
@@ -131,7 +132,7 @@ def _temporary_files(project: Path) -> Iterator[str]:
 
 def _state_database(project: Path) -> Iterator[str]:
     """Have DVC make its database of file hashes anew where it cannot read it; its place depends on a file's time."""
-    answer = _dvc(project, "status", "--quiet")
+    answer = _dvc(project, "status")
     btime = project / ".dvc/tmp/btime"
     if "database" in answer.stderr and btime.is_file():
         btime.unlink()

@@ -46,7 +46,7 @@ def test_every_command_names_what_exists(page):
         path = ROOT / module.replace(".", "/")
         assert path.with_suffix(".py").is_file(), module
     for stage in re.findall(r"python -m pipeline (\w+)", text):
-        assert stage in (*STAGES, "preset", "hardest"), stage  # the last is a recipe
+        assert stage in (*STAGES, "preset", "recover", "hardest"), stage  # the last is a recipe
     for preset in re.findall(r"python -m pipeline preset (\w+)", text):
         assert (ROOT / f"presets/{preset}.yaml").is_file(), preset
     for name in re.findall(r"-r (requirements[\w/.-]+\.txt)", text):

@@ -3,6 +3,7 @@
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 from pathlib import Path
@@ -219,6 +220,44 @@ def test_the_readmes_command_works_on_a_bare_machine(tmp_path):
     for command in (("metrics", "diff"), ("params", "diff"), ("exp", "show", "--csv"), ("plots", "diff")):
         run(folder, "dvc", *command, **bare, **offline)
     assert sorted(tracked(folder, "workspace")) == sorted(STAGES)
+
+
+def test_a_path_with_every_odd_letter_holds_all_that_the_pipeline_makes(tmp_path):
+    """`?`, `#` and `%` mean something in addresses, and MLflow's database has one."""
+    folder = tmp_path / "path with spaces, ?, #, %25 and ü"
+    folder.mkdir()
+    clone(folder)
+    change_params(folder, SMALL)
+    answer = run(folder, "dvc", "repro")
+    assert stages_run(answer) == STAGES
+    commit(folder, "run")
+    run(folder, "dvc", "exp", "run", "-S", "distill.temperature=2")
+    for command in (("status",), ("metrics", "diff"), ("exp", "show", "--csv"), ("plots", "diff")):
+        run(folder, "dvc", *command)
+    wait_for_sync(folder)
+    assert "warning" not in answer.stdout + answer.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        (count,) = database.execute("SELECT COUNT(*) FROM runs WHERE status = 'FINISHED'").fetchone()
+    assert count >= len(STAGES) + len(STUDENTS_STAGES)
+
+
+def test_the_way_back_after_an_experiment_leads_back(pipeline, tmp_path):
+    """As it is printed: same size, same second, and Git took the experiment's parameters for the committed ones."""
+    folder = Path(shutil.copytree(pipeline, tmp_path / "back", symlinks=True))
+    run(folder, "git", "reset", "--quiet", "--hard")
+    before = (folder / "params.yaml").read_text(encoding="utf-8")
+    for _ in range(4):
+        answer = run(folder, "dvc", "exp", "run", "-S", "prepare.validation_fraction=0.9", check=False)
+        told = next(line for line in (answer.stdout + answer.stderr).splitlines() if "found 0.9" in line)
+        _, command = told.split("back to the committed values: ")
+        assert "params.yaml" in run(folder, "git", "status", "--porcelain").stdout
+        run(folder, *command.split())
+        assert (folder / "params.yaml").read_text(encoding="utf-8") == before
+    assert stages_run(run(folder, "dvc", "repro")) == []
+    run(folder, "dvc", "exp", "run", "-S", "evaluate.sheet_images=13")
+    run(folder, "git", "checkout", "params.yaml")
+    assert (folder / "params.yaml").read_text(encoding="utf-8") == before
 
 
 def test_sigterm_ends_the_stage_and_its_run(pipeline, tmp_path):
