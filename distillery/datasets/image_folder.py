@@ -84,13 +84,13 @@ def draw_test(
     Raises:
         InputError: when a class has too few different pictures.
     """
-    order = sorted(range(len(names)), key=lambda number: hashlib.sha256(names[number].encode()).digest())
-    _, first = np.unique(ids[order], return_index=True)
+    order = np.array(sorted(range(len(names)), key=lambda number: hashlib.sha256(names[number].encode()).digest()))
+    firsts = order[np.sort(np.unique(ids[order], return_index=True)[1])]  # one image of each picture, in this order
     copies = np.bincount(ids)
     tested = np.zeros(len(copies), bool)
     for label, name in enumerate(classes):
         # A picture that stands under several classes is the one's in which the order finds it first.
-        pictures = [ids[order[place]] for place in np.sort(first) if labels[order[place]] == label]
+        pictures = ids[firsts[labels[firsts] == label]]
         images = int((labels == label).sum())
         if len(pictures) <= left:
             raise InputError(

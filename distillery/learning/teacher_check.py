@@ -35,8 +35,10 @@ def doubts(labels: np.ndarray, logits: np.ndarray, classes: Sequence[str]) -> li
             f"{found}, hardly more than by guessing; it must take pixels from 0 to 255, and give the classes in this"
             f" order: {named}"
         ]
-    loss = negative_log_likelihood(labels, logits)
-    losses = {scale: negative_log_likelihood(labels, logits / scale) for scale in np.geomspace(1e-3, 1e3, 61)}
+    some = slice(None, None, -(-images // 5000))  # are enough
+    loss = negative_log_likelihood(labels[some], logits[some])
+    scales = np.geomspace(1e-3, 1e3, 31)
+    losses = {scale: negative_log_likelihood(labels[some], logits[some] / scale) for scale in scales}
     best = min(losses, key=losses.get)
     if loss > 2 * losses[best] and loss > losses[best] + 0.3:
         return [
