@@ -226,5 +226,5 @@ def tracked(folder: Path, experiment: str) -> dict:
     wait_for_sync(folder)
     client = store(folder)
     found = client.search_runs([client.get_experiment_by_name("distillery").experiment_id], max_results=500)
-    names = [run.info.run_name.split("/") for run in found]
-    return {stage: run for (name, stage), run in zip(names, found, strict=True) if name == experiment}
+    stages = [(run.info.run_name.partition("/"), run) for run in found]  # the run above them has no slash
+    return {stage: run for (name, slash, stage), run in stages if slash and name == experiment}

@@ -4,6 +4,7 @@ With POSTGRESQL=1 in the environment the server's database is a real PostgreSQL 
 requirements/postgresql.txt`), else SQLite.
 """
 
+import base64
 import http.client
 import json
 import os
@@ -22,6 +23,7 @@ from conftest import environment, free_port, processes, wait_for_sync
 
 ROOT = Path(__file__).resolve().parent.parent
 EPOCHS = 6
+PASSWORD = "p4ss-word"
 STAGE = """
 import sys, time
 from pathlib import Path
@@ -84,7 +86,7 @@ class Server:
 
 
 class Between(ThreadingHTTPServer):
-    """Passes requests on to the server, as `behaviour` says: pass, slow, error, or full (of artifacts)."""
+    """Passes requests on to the server, as `behaviour` says: pass, slow, error, full (of artifacts), or guarded."""
 
     daemon_threads = True
 
@@ -101,6 +103,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _pass_on(self):
         behaviour = self.server.behaviour
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        expected = "Basic " + base64.b64encode(f"me:{PASSWORD}".encode()).decode()
+        if behaviour == "guarded" and self.headers.get("Authorization") != expected:
+            self._answer(401, [], b"You are not authenticated")
+            return
         if behaviour == "error" or (behaviour == "full" and self.command == "PUT"):
             answer = json.dumps({"error_code": "INTERNAL_ERROR", "message": "No space left on device"}).encode()
             self._answer(500, [("Content-Type", "application/json")], answer)
@@ -162,39 +168,40 @@ class Project:
     """An empty repository whose stages record on the server, in an experiment of its own."""
 
     def __init__(self, folder: Path, between: Between):
-        self.folder, self.experiment, self._uri = folder, folder.name, f"http://127.0.0.1:{between.server_port}"
+        self.folder, self.experiment, self.uri = folder, folder.name, f"http://127.0.0.1:{between.server_port}"
         for room in ("pipeline", "distillery"):
             (folder / room).symlink_to(ROOT / room)
         self._environment = environment(
             DVC_ROOT=str(folder),
-            MLFLOW_TRACKING_URI=self._uri,
+            MLFLOW_TRACKING_URI=self.uri,
             MLFLOW_EXPERIMENT_NAME=self.experiment,
             MLFLOW_HTTP_REQUEST_MAX_RETRIES="1",
         )
 
-    def stage(self, resume_folder: str = "", stays_at: int = 0) -> subprocess.Popen:
+    def stage(self, resume_folder: str = "", stays_at: int = 0, **changes: str) -> subprocess.Popen:
         """A stage; of the same resume folder, one that goes on where the last one was stopped."""
         place = self.folder / (resume_folder or f"work-{time.time_ns()}")
         place.mkdir(exist_ok=True)
         return subprocess.Popen(
             [sys.executable, "-c", STAGE, str(place), str(stays_at)],
             cwd=self.folder,
-            env=self._environment,
+            env=self._environment | changes,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
-    def sync(self) -> str:
+    def sync(self, **changes: str) -> str:
         """By hand, in a terminal that knows no server: each run goes to the one for which it was recorded."""
         answer = subprocess.run(
             [sys.executable, "-m", "pipeline.tracking.sync"],
             cwd=self.folder,
-            env=environment(),
+            env=environment(**changes),
             capture_output=True,
             text=True,
             check=False,
         )
+        assert PASSWORD not in answer.stdout + answer.stderr
         said = answer.stdout.strip().splitlines()[-1]
         assert answer.returncode == (1 if " stay in " in said else 0)
         return said
@@ -209,12 +216,12 @@ class Project:
             time.sleep(0.2)
 
     def runs(self) -> list:
-        client = mlflow.MlflowClient(self._uri)
+        client = mlflow.MlflowClient(self.uri)
         experiment = client.get_experiment_by_name(self.experiment)
         return client.search_runs([experiment.experiment_id], order_by=["attributes.start_time"]) if experiment else []
 
     def check_all_is_there_once(self, count: int, status: str = "FINISHED", epochs: int = EPOCHS) -> None:
-        client, found = mlflow.MlflowClient(self._uri), self.runs()
+        client, found = mlflow.MlflowClient(self.uri), self.runs()
         assert [run.info.status for run in found] == [status] * count
         for run in found:
             history = client.get_metric_history(run.info.run_id, "loss")
@@ -361,3 +368,27 @@ def test_sync_killed_at_random_moments_sends_everything_once(project):
     project.check_all_is_there_once(1)
     run_log_sync.kill()
     run_log_sync.wait()
+
+
+@pytest.mark.long
+def test_password_is_right_wrong_or_missing(project, between):
+    """A wrong one is put right by the next stage, though the process that has the wrong one still lives."""
+    between.behaviour = "guarded"
+    right, wrong = (project.uri.replace("//", f"//me:{password}@") for password in (PASSWORD, "wr0ng"))
+    finished(project.stage(MLFLOW_TRACKING_URI=wrong))
+    project.until_sync_fails()
+    said = finished(project.stage(MLFLOW_TRACKING_URI=right))
+    assert "wr0ng" not in said
+    assert PASSWORD not in said
+    wait_for_sync(project.folder)
+    finished(project.stage(MLFLOW_TRACKING_URI=wrong))
+    project.until_sync_fails()
+    kill_sync(project)
+    assert project.sync().startswith("0 of 1 runs synced")  # this terminal knows no password
+    for path in (project.folder / ".distillery").rglob("*.*"):
+        kept = path.read_bytes() if path.is_file() else b""
+        assert b"wr0ng" not in kept
+        assert PASSWORD.encode() not in kept
+    assert project.sync(MLFLOW_TRACKING_URI=right) == "1 of 1 runs synced"
+    between.behaviour = "pass"
+    project.check_all_is_there_once(3)

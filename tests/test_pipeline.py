@@ -124,6 +124,20 @@ def test_every_stage_has_its_run_in_mlflow(pipeline):
         assert metric in runs["distill"].data.metrics
 
 
+def test_one_run_above_those_of_the_stages_decides_between_experiments(pipeline):
+    stages = tracked(pipeline, "workspace")
+    (parent_id,) = {found.data.tags["mlflow.parentRunId"] for found in stages.values()}
+    parent = store(pipeline).get_run(parent_id)
+    assert (parent.info.run_name, parent.info.status) == ("workspace", "FINISHED")
+    assert parent.data.params == {key: value for found in stages.values() for key, value in found.data.params.items()}
+    for name in ("accuracy", "errors"):
+        assert parent.data.metrics[f"distilled.{name}"] == headline(pipeline)["distilled"][name]
+    assert parent.data.metrics["gain.points"] == headline(pipeline)["gain"]["points"]
+    assert len(parent.data.metrics) < 30
+    (experiment,) = [found for found in store(pipeline).search_experiments() if found.name == "distillery"]
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+
+
 def test_evaluates_run_holds_everything_and_links_to_the_makers(pipeline):
     runs = tracked(pipeline, "workspace")
     evaluation = runs["evaluate"]

@@ -182,15 +182,19 @@ def check_complete(folder: Path, names: list[str]) -> None:
     client = store(folder)
     experiment = client.get_experiment_by_name("distillery")
     runs = client.search_runs([experiment.experiment_id], max_results=500)
-    assert len(runs) == len(STUDENTS_STAGES) * len(names)
+    assert len(runs) == (len(STUDENTS_STAGES) + 1) * len(names)
+    parents = [found.info.run_id for found in runs if "mlflow.parentRunId" not in found.data.tags]
+    assert len(parents) == len(names)
     assert {found.info.status for found in runs} == {"FINISHED"}
     assert list(client.search_runs(["0"])) == []
     assert list(client.search_logged_models(["0"])) == []
     for number, name in enumerate(names):
         found = tracked(folder, name)
         assert sorted(found) == STUDENTS_STAGES
+        assert len({stage_run.data.tags["mlflow.parentRunId"] for stage_run in found.values()}) == 1
         for stage_run in found.values():
             assert stage_run.data.tags["distillery.dvc_experiment"] == name
+            assert stage_run.data.tags["mlflow.parentRunId"] in parents
             for place in ("figures", "images", "curves"):
                 for item in client.list_artifacts(stage_run.info.run_id, place):
                     path = mlflow.artifacts.download_artifacts(

@@ -8,24 +8,35 @@ series is not sent when the run has one of its step and time.
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
 from pathlib import Path
 
 import mlflow
 import numpy as np
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param
+from mlflow.exceptions import MlflowException
 from PIL import Image
 
 from distillery import figures
 from distillery.data.files import write_json
 from pipeline.resume import repository
 from pipeline.tracking import registry
+from pipeline.tracking.checkout import ARTIFACTS, adopt_artifacts
+from pipeline.tracking.entries import CUT, VALUE_LENGTHS, entry_name, entry_value
 from pipeline.tracking.keras_model import DIGEST_TAG, log_keras_model
-from pipeline.tracking.run_log import LOG
+from pipeline.tracking.parent_run import ParentRun
+from pipeline.tracking.run_log import LOG, SENT, notify, start_of
+from pipeline.tracking.servers import DATABASE, LOCAL, PasswordMissing, address
 
 RECORD_TAG = "distillery.record"
-EXPERIMENT_KIND = "custom_model_development"  # opens on the views for training, not on those for language models
+KIND_TAG, EXPERIMENT_KIND = "mlflow.experimentKind", "custom_model_development"  # as MLflow calls training
+# Note: the UI of MLflow 3.17 heeds its own switch alone, on "GenAI" at first, whatever kind an experiment has.
+WHERE = (
+    "[Open the runs](#/experiments/{}/runs?workflowType=machine_learning), "
+    "or switch from *GenAI* to *Model training* at the top left."
+)
 
 
 class MlflowRun:
@@ -36,15 +47,14 @@ class MlflowRun:
     """
 
     def __init__(self, folder: Path):
-        self._folder, self._state_path = folder, folder / "sent.json"
-        with open(folder / LOG, encoding="utf-8") as log:
-            line = log.readline()
-        start = json.loads(line) if line.endswith("\n") else {}  # else its process died while writing it
-        self.record = start.get("record", "")
-        self.server = start.get("tracking_uri") or f"sqlite:///{_database()}"
+        self._folder, self._state_path = folder, folder / SENT
+        self._start = start_of(folder)
+        self.record = self._start.get("record", "")
+        self.server = self._start.get("tracking_uri", LOCAL)
         self._state: dict = {"position": 0, "run_id": None, "experiment_id": None, "ended": False}
         self._client: mlflow.MlflowClient | None = None
         self._images: set[str] | None = None
+        self._parent: ParentRun | None = None
 
     def send(self) -> None:
         """Send what the log holds and MLflow has not got, in order."""
@@ -52,59 +62,102 @@ class MlflowRun:
             if self._state_path.is_file():
                 self._state |= json.loads(self._state_path.read_text(encoding="utf-8"))
             self._client = _client(self.server)
+            self._parent = self._parent_run()
         with open(self._folder / LOG, "rb") as log:
             log.seek(self._state["position"])
             for line in log:
                 if not line.endswith(b"\n"):  # being written
                     break
                 event = json.loads(line)
-                mlflow.set_tracking_uri(self.server)  # MLflow's registry looks models up by it, whatever the client
-                getattr(self, f"_send_{event['event']}")(event)
+                _set_tracking_uri(address(self.server))
+                self._send(event)
                 self._state["position"] += len(line)
                 write_json(self._state_path, self._state)
 
     def close(self) -> None:
         """Mark the run of a process that died without ending it as killed."""
         if self._state["run_id"] and not self._state["ended"]:
-            self._client.set_terminated(self._state["run_id"], "KILLED", time.time_ns() // 1_000_000)
+            self._end("KILLED", time.time_ns() // 1_000_000)
+
+    def _parent_run(self) -> ParentRun | None:
+        known = self._start.get("repro") and self._state["experiment_id"]
+        return ParentRun(self._client, self._state["experiment_id"], self._start) if known else None
+
+    def _send(self, event: dict) -> None:
+        try:
+            getattr(self, f"_send_{event['event']}")(event)
+        except MlflowException as error:
+            if "Current state is deleted" not in str(error):
+                raise
+            run_id = self._state["run_id"]
+            raise ValueError(f"its run was deleted in MLflow; `mlflow runs restore --run-id {run_id}`") from error
 
     # Each of the following sends one kind of event.
 
     def _send_start(self, event: dict) -> None:
-        self._state["experiment_id"] = self._experiment(event["experiment"], event["tracking_uri"])
+        self._state["experiment_id"] = self._experiment(event["experiment"])
+        self._parent = self._parent_run()
         found = self._client.search_runs(
             [self._state["experiment_id"]], f"tags.`{RECORD_TAG}` = '{event['record']}'", max_results=1
         )
         if found:
             self._state["run_id"] = found[0].info.run_id
             self._client.update_run(self._state["run_id"], "RUNNING")
-            return
-        run = self._client.create_run(
-            self._state["experiment_id"],
-            start_time=event["time"],
-            run_name=event["run_name"],
-            tags={key: value for key, value in event["tags"].items() if value} | {RECORD_TAG: event["record"]},
-        )
-        self._state["run_id"] = run.info.run_id
+        else:
+            run = self._client.create_run(
+                self._state["experiment_id"],
+                start_time=event["time"],
+                run_name=event["run_name"],
+                tags={key: value for key, value in event["tags"].items() if value} | {RECORD_TAG: event["record"]},
+            )
+            self._state["run_id"] = run.info.run_id
+        if self._parent:
+            self._parent.adopt(self._state["run_id"])
 
-    def _experiment(self, name: str, tracking_uri: str) -> str:
-        if (found := self._client.get_experiment_by_name(name)) is not None:
-            return found.experiment_id
-        # A local artifact location is stored as it is given: it must not be that of a temporary clone.
-        location = None if tracking_uri else (repository() / "mlartifacts").resolve().as_uri()
-        tags = {"mlflow.experimentKind": EXPERIMENT_KIND}
-        return self._client.create_experiment(name, artifact_location=location, tags=tags)
+    def _experiment(self, name: str) -> str:
+        if (found := self._client.get_experiment_by_name(name)) is None:
+            # A local artifact location is stored as it is given: it must not be that of a temporary clone.
+            location = (repository() / ARTIFACTS).resolve().as_uri() if self.server == LOCAL else None
+            experiment_id, known = self._client.create_experiment(name, artifact_location=location), {}
+        else:
+            experiment_id, known = found.experiment_id, found.tags
+            if found.lifecycle_stage == LifecycleStage.DELETED:
+                self._client.restore_experiment(experiment_id)
+                notify(f"the experiment {name} was deleted in MLflow, and is restored with its runs, to take new ones")
+        tags = {KIND_TAG: EXPERIMENT_KIND, "mlflow.note.content": WHERE.format(experiment_id)}
+        for key in tags.keys() - known.keys():
+            self._client.set_experiment_tag(experiment_id, key, tags[key])
+        return experiment_id
 
     def _send_parameters(self, event: dict) -> None:
-        parameters = [
-            Param(key, json.dumps(value) if isinstance(value, list) else str(value))
-            for key, value in event["values"].items()
-        ]
-        for first in range(0, len(parameters), 100):  # the most that MLflow takes at once
-            self._client.log_batch(self._state["run_id"], params=parameters[first : first + 100])
+        values = event["values"]
+        items, sent = list(values.items()), []
+        for first in range(0, len(items), 100):  # the most that MLflow takes at once
+            sent += self._log_parameters(dict(items[first : first + 100]))
+        if any(one.value.endswith(CUT) for one in sent):
+            self._client.log_dict(self._state["run_id"], values, "parameters.json")
+        if self._parent:
+            self._parent.log_parameters(sent)
+
+    def _log_parameters(self, values: dict) -> list[Param]:
+        """Log parameters, with values as long as the server takes them, and return them."""
+        for length, shorter in zip(VALUE_LENGTHS, (*VALUE_LENGTHS[1:], None), strict=True):
+            parameters = [Param(entry_name(key), entry_value(value, length)) for key, value in values.items()]
+            try:
+                self._client.log_batch(self._state["run_id"], params=parameters)
+                return parameters
+            except MlflowException as error:
+                too_long = shorter and any(len(one.value) > shorter for one in parameters)
+                if error.error_code != "INVALID_PARAMETER_VALUE" or not too_long:
+                    raise
+        raise AssertionError("the shortest length either serves or raises")
 
     def _send_metrics(self, event: dict) -> None:
-        metrics = [Metric(key, value, event["time"], event["step"]) for key, value in event["values"].items()]
+        metrics = [
+            Metric(entry_name(key), value, event["time"], event["step"]) for key, value in event["values"].items()
+        ]
+        if self._parent:
+            self._parent.log_metrics(metrics)
         for first in range(0, len(metrics), 1000):  # the most that MLflow takes at once
             self._client.log_batch(self._state["run_id"], metrics=metrics[first : first + 1000])
 
@@ -196,32 +249,52 @@ class MlflowRun:
             self._client.set_tag(self._state["run_id"], "mlflow.note.content", note)
 
     def _send_end(self, event: dict) -> None:
-        self._client.set_terminated(self._state["run_id"], event["status"], event["time"])
+        self._end(event["status"], event["time"])
         self._state["ended"] = True
 
-
-def _database() -> Path:
-    return repository() / "mlflow.db"
+    def _end(self, status: str, time: int) -> None:
+        self._client.set_terminated(self._state["run_id"], status, time)
+        if self._parent:
+            self._parent.end(time)
 
 
 def _client(server: str) -> mlflow.MlflowClient:
     """Return a client. It makes the local database under another name: killed meanwhile, MLflow could not open it."""
-    path = _database()
-    if server == f"sqlite:///{path}" and not path.exists():
-        new = repository() / ".distillery" / "mlflow.db"
+    path = repository() / DATABASE
+    if server == LOCAL and not path.exists():
+        new = repository() / ".distillery" / DATABASE
         new.unlink(missing_ok=True)
-        mlflow.MlflowClient(f"sqlite:///{new}").search_experiments(max_results=1)
+        uri = address(LOCAL).removesuffix(DATABASE) + f".distillery/{DATABASE}"
+        mlflow.MlflowClient(uri).search_experiments(max_results=1)
         new.replace(path)
-    return mlflow.MlflowClient(server)
+    if server == LOCAL and (done := adopt_artifacts()):
+        notify(done)
+    return mlflow.MlflowClient(address(server))
+
+
+def _set_tracking_uri(uri: str) -> None:
+    """Let MLflow's registry look models up there, whatever the client; MLFLOW_TRACKING_URI stays what the user set."""
+    named = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    if named is not None:
+        os.environ["MLFLOW_TRACKING_URI"] = named
 
 
 def answers(server: str) -> bool:
-    """Return whether a tracking server, given by its URI, answers a simple question."""
+    """Return whether a tracking server answers a simple question."""
     try:
-        _client(server).search_experiments(max_results=1)
+        mlflow.MlflowClient(address(server)).search_experiments(max_results=1)
     except Exception:
         return False
     return True
+
+
+def is_denied(error: Exception) -> bool:
+    """Return whether a server refuses a password, or there is none to give it."""
+    return isinstance(error, PasswordMissing) or (
+        isinstance(error, MlflowException) and error.get_http_status_code() in (401, 403)
+    )
 
 
 def _tensor(dtype: str, shape: list[int]) -> str:

@@ -30,12 +30,15 @@ from distillery.export.preprocessing import described
 from distillery.learning.metrics import by_class_name, per_class_accuracy
 from pipeline.flat import flat
 from pipeline.resume import repository
+from pipeline.tracking.repro import repro_key
+from pipeline.tracking.servers import masked, present_server
 
 if TYPE_CHECKING:  # these modules import Keras
     from distillery.learning.checkpoint import Epoch
     from distillery.students.results import MeanEpoch
 
-LOG, WRITER_LOCK, ERROR = "log.jsonl", "writer.lock", "error.txt"
+LOG, SENT, WRITER_LOCK, ERROR = "log.jsonl", "sent.json", "writer.lock", "error.txt"
+NOTICES, WARNED = "notices.txt", "warned.json"
 SERIES_CLASSES = 100  # with more, nobody can read a confusion matrix per epoch, and the logs become large
 
 
@@ -47,6 +50,32 @@ def pending() -> Path:
 def pending_runs() -> list[Path]:
     """Return the folders of the pending runs, oldest first."""
     return sorted(path.parent for path in pending().glob(f"*/{LOG}"))
+
+
+def start_of(folder: Path) -> dict[str, Any]:
+    """Return the first event of a pending run; an empty one if its process died while writing it."""
+    with open(folder / LOG, encoding="utf-8") as log:
+        line = log.readline()
+    return json.loads(line) if line.endswith("\n") else {}
+
+
+def notify(line: str) -> None:
+    """Say something to the user once: sync has no terminal, so the next stage prints it, or a sync by hand."""
+    with open(repository() / ".distillery" / NOTICES, "a", encoding="utf-8") as notices:
+        notices.write(f"{masked(line)}\n")
+
+
+def take_notices() -> list[str]:
+    """Return what sync has to say, line by line, and leave nothing of it."""
+    path = repository() / ".distillery" / NOTICES
+    taken = path.with_name(f"{os.getpid()}-{NOTICES}")
+    try:
+        path.rename(taken)
+    except FileNotFoundError:
+        return []
+    lines = taken.read_text(encoding="utf-8").splitlines()
+    taken.unlink()
+    return lines
 
 
 def sync_lock() -> Path:
@@ -67,7 +96,8 @@ def start_sync() -> subprocess.Popen | None:
     """Start `sync` in the background if it does not run yet. It works in the repository, not in a temporary clone."""
     if not is_free(sync_lock()):
         return None
-    with open(_sync_output(), "w", encoding="utf-8") as output:
+    # For its owner alone: what a library prints when it fails may hold the address of a server, password and all.
+    with open(_sync_output(), "w", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)) as output:
         return subprocess.Popen(
             [sys.executable, "-m", "pipeline.tracking.sync", "--background"],
             cwd=repository(),
@@ -103,12 +133,14 @@ class RunLog:
         run = {
             "run_name": f"{experiment or 'workspace'}/{stage}",
             "experiment": os.environ.get("MLFLOW_EXPERIMENT_NAME") or "distillery",
-            "tracking_uri": os.environ.get("MLFLOW_TRACKING_URI") or "",
+            "tracking_uri": present_server(),
         }
+        self._repro = repro_key()
         self._write(
             "start",
             record=self._folder.name if resume_folder is None else self._record(resume_folder, run | dict(parameters)),
             **run,
+            repro=self._repro,
             tags={
                 "distillery.stage": stage,
                 "distillery.dvc_experiment": experiment or "",
@@ -281,20 +313,35 @@ class RunLog:
             start_sync()  # the sync of an earlier stage was killed meanwhile, perhaps
 
     def _warn_if_sync_failed(self) -> None:
-        """Warn, once per stage, that runs wait, and say why."""
+        """Print what sync has to say, and warn that runs wait, and why: once per stage, and once per run of DVC."""
+        for line in take_notices():
+            print(f"note: {self._stage}: MLflow: {line}", file=sys.stderr)
         reasons = []
         for path in sorted(pending().glob(f"*/{ERROR}")):
             with suppress(OSError):  # sent at this moment
                 reasons.append(path.read_text(encoding="utf-8"))
         if not reasons and self._sync is not None and (self._sync.poll() or 0) > 0:  # it crashed
             reasons = _sync_output().read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-        if reasons and not self._warned:
-            self._warned = True
+        if new := self._not_yet_warned_of([masked(reason) for reason in reasons]):
             print(
                 f"warning: {self._stage}: MLflow cannot be reached or refuses a run; runs are kept in {pending()} "
-                f"({reasons[0]}); `python -m pipeline.tracking.sync` sends them",
+                f"({new[0]}); `python -m pipeline.tracking.sync` sends them, or says what to do",
                 file=sys.stderr,
             )
+
+    def _not_yet_warned_of(self, reasons: list[str]) -> list[str]:
+        path = repository() / ".distillery" / WARNED
+        if self._warned or not reasons:
+            return []
+        self._warned = True
+        try:
+            known = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # the first warning; or a power cut, and the user is warned once more
+            known = {}
+        told = known.get(self._repro, [])
+        with suppress(OSError):  # a full disk
+            path.write_text(json.dumps({self._repro: sorted({*told, *reasons})}), encoding="utf-8")
+        return [reason for reason in reasons if not self._repro or reason not in told]
 
     def _write(self, event: str, **values: Any) -> None:
         values = {"event": event, "time": time.time_ns() // 1_000_000, **values}
