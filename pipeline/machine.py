@@ -100,11 +100,11 @@ def shown_facts() -> str:
     return f"{own['backend']} on {own['processor']}, {own['cores']} cores, {own['threads']} threads{changed}"
 
 
-def difference(recorded: Path = Path("metrics/timing.json")) -> str:
+def difference(recorded: Path) -> str:
     """Return how this machine differs from the one that computed the results in the folder; empty where it does not.
 
     Args:
-        recorded: what `evaluate` wrote last, or Git has.
+        recorded: the timing that `evaluate` wrote last, or Git has.
     """
     try:
         made = json.loads(recorded.read_text(encoding="utf-8"))["machine"]

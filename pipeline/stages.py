@@ -64,6 +64,11 @@ def out_folders() -> set[str]:
     return {str(Path(out).parent) for stage in _stages() for out in _outs(stage)}
 
 
+def out_named(name: str) -> Path:
+    """Return the path of the output with this file name."""
+    return next(Path(out) for stage in _stages() for out in _outs(stage) if Path(out).name == name)
+
+
 def _outs(stage: str) -> set[str]:
     return {
         next(iter(out)) if isinstance(out, dict) else out
