@@ -18,7 +18,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -28,7 +28,7 @@ from pipeline.params import load_params
 from pipeline.presets import preset_costs, write_preset
 from pipeline.recovery import recover
 from pipeline.resume import resume_directory
-from pipeline.stages import description, out_named, sections, stage_names
+from pipeline.stages import description, out_named, sections, stage_deps, stage_names
 from pipeline.tracking.run_log import RunLog
 
 NO_SPACE = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "file too large"}
@@ -50,7 +50,7 @@ def run_stage(stage: str) -> None:
     params = load_params()
     flat = params.flat()
     fix_settings()
-    with quiet_import():
+    with quiet_import(), without_wrappers() if "distillery/learning" in stage_deps(stage, flat) else nullcontext():
         module = importlib.import_module(f"stages.{stage}")
     own = {key: value for key, value in flat.items() if key.split(".")[0] in sections(stage)}
     machine = {f"distillery.{name}": value for name, value in facts().items()}
@@ -99,6 +99,16 @@ def quiet_import() -> Iterator[None]:
             for line in caught.read().decode(errors="replace").splitlines():
                 if not line.startswith(ANNOUNCEMENTS) and NO_DRIVER not in line:
                     print(line, file=sys.stderr)
+
+
+@contextmanager
+def without_wrappers() -> Iterator[None]:
+    """Import Keras as where there is no scikit-learn, which it imports for wrappers that no stage uses: a second."""
+    sys.modules["sklearn"] = None
+    try:
+        yield
+    finally:
+        del sys.modules["sklearn"]
 
 
 def command_line() -> argparse.ArgumentParser:

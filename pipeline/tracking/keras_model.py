@@ -68,9 +68,10 @@ def log_keras_model(
         outputs=Schema([ColSpec("string", "class"), ColSpec(Array("double"), "logits")]),
     )
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "data").mkdir()
-        (Path(folder) / "data/classes.txt").write_text("\n".join(classes) + "\n", encoding="utf-8")
-        write_json(Path(folder) / "data/preprocessing.json", preprocessing)
+        beside = Path(folder) / "data"
+        beside.mkdir()
+        (beside / "classes.txt").write_text("\n".join(classes) + "\n", encoding="utf-8")
+        write_json(beside / "preprocessing.json", preprocessing)
         _write(Path(folder), description, file)
         client.log_model_artifacts(model.model_id, folder)
     client.finalize_logged_model(model.model_id, "READY")
