@@ -381,6 +381,7 @@ def test_password_is_right_wrong_or_missing(project, between):
     assert "wr0ng" not in said
     assert PASSWORD not in said
     wait_for_sync(project.folder)
+    kill_sync(project)  # it has the right one, and would send this run, too
     finished(project.stage(MLFLOW_TRACKING_URI=wrong))
     project.until_sync_fails()
     kill_sync(project)

@@ -28,7 +28,7 @@ from pipeline.tracking.entries import CUT, VALUE_LENGTHS, entry_name, entry_valu
 from pipeline.tracking.keras_model import DIGEST_TAG, log_keras_model
 from pipeline.tracking.parent_run import ParentRun
 from pipeline.tracking.run_log import LOG, SENT, notify, start_of
-from pipeline.tracking.servers import DATABASE, LOCAL, PasswordMissing, address
+from pipeline.tracking.servers import DATABASE, LOCAL, address
 
 RECORD_TAG = "distillery.record"
 KIND_TAG, EXPERIMENT_KIND = "mlflow.experimentKind", "custom_model_development"  # as MLflow calls training
@@ -291,10 +291,8 @@ def answers(server: str) -> bool:
 
 
 def is_denied(error: Exception) -> bool:
-    """Return whether a server refuses a password, or there is none to give it."""
-    return isinstance(error, PasswordMissing) or (
-        isinstance(error, MlflowException) and error.get_http_status_code() in (401, 403)
-    )
+    """Return whether a server refuses a password."""
+    return isinstance(error, MlflowException) and error.get_http_status_code() in (401, 403)
 
 
 def _tensor(dtype: str, shape: list[int]) -> str:

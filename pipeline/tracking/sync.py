@@ -41,7 +41,7 @@ from pipeline.tracking.run_log import (
     sync_lock,
     take_notices,
 )
-from pipeline.tracking.servers import LOCAL, described, masked, present_server, server_of
+from pipeline.tracking.servers import LOCAL, PasswordMissing, described, masked, present_server, server_of
 
 POLL_SECONDS = 0.2
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 30.0  # before what failed is tried again
@@ -56,7 +56,7 @@ class Sync:
     Attributes:
         seen: the runs found so far.
         failures: why runs could not be sent, by folder.
-        denied: whether a server refuses the password that this process was started with, for a stage of now.
+        denied: whether this process has a wrong password, or none for a stage of now, so that another has to send.
     """
 
     def __init__(self):
@@ -137,7 +137,10 @@ class Sync:
                 return ""
             except Exception as error:  # whatever MLflow, its database, network or disk raises: the run is kept
                 reason = masked(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
-                self.denied |= folder in self._stages and is_denied(error)
+                if isinstance(error, PasswordMissing):  # says nothing of the server, nor of the next stage's run
+                    self.denied |= folder in self._stages
+                    break
+                self.denied |= is_denied(error) and run.server == present_server()
                 if run and not answers(run.server):
                     holds = keys[0]
                     break
