@@ -41,12 +41,12 @@ def main() -> dict:
         }
 
 
-def timed_run(folder: Path, *command: str) -> dict:
-    """Return the seconds of a command, and those of each stage that it ran."""
+def timed_run(folder: Path, *command: str, **variables: str) -> dict:
+    """Return the seconds of a command, under environment variables, and those of each stage that it ran."""
     report(" ".join(command))
     began = time.perf_counter()
     with subprocess.Popen(
-        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=folder, env=environment() | variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         seconds, _ = stage_times(process.stdout)
     if process.returncode:
