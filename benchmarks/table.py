@@ -7,7 +7,7 @@ from experiments.page import render
 from experiments.run import ROOT
 
 PAGE, TEMPLATE = ROOT / "docs/benchmarks.md", ROOT / "benchmarks/benchmarks.md.jinja"
-MEASUREMENTS = ("keras_distiller", "pipeline", "profile", "steps", "scale", "precision")
+MEASUREMENTS = ("keras_distiller", "default", "pipeline", "profile", "steps", "scale", "precision")
 FILTERS = {
     "whole": lambda value: f"{value:,.0f}",
     "epoch": lambda seconds: median(seconds[1:]),  # in the first there is something to compile

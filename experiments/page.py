@@ -139,14 +139,15 @@ def _grid(path: Path) -> dict[str, Any]:
 def stale(name: str) -> bool:
     """Return whether a preset's result was made with other parameters than the preset has now.
 
-    What the preset got since does not matter: a result that was made without a parameter was made with its default. A
-    run under a name of its own has overrides and is never stale.
+    What the preset got since does not matter: a result that was made without a parameter was made with its default. Nor
+    does what `auto` stands for: a precision that some machine has. A run under a name of its own has overrides and is
+    never stale.
     """
     if name not in preset_names():
         return False
     now = dict(flat(yaml.safe_load(preset_text(name))))
     then = flat(read_yaml(RESULTS / name / "params.yaml"))
-    return any(now.get(parameter) != value for parameter, value in then)
+    return any(now.get(parameter) not in (value, "auto") for parameter, value in then)
 
 
 def shown(value: float, metric: str) -> str:
