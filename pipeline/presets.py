@@ -23,7 +23,7 @@ def preset_names() -> list[str]:
 
 def preset_costs() -> str:
     """Return a line per preset: how long its stages took from nothing, and on what, from `results/`."""
-    width = max(map(len, preset_names()))
+    width = max(map(len, preset_names()), default=0)
     return "\n".join(f"  {name:{width}}  {preset_cost(name)}" for name in preset_names())
 
 
@@ -31,7 +31,7 @@ def preset_cost(name: str) -> str:
     """Return how long a preset took, all its stages together, and on what; of a stage that was cached, when it ran."""
     try:
         stages = json.loads((RESULTS / name / "run.json").read_text(encoding="utf-8"))["stages"]
-    except FileNotFoundError:
+    except (OSError, ValueError, KeyError):  # never run, or a damaged record: no reason to stop a stage
         return "not measured"
     ran = [made for made in stages.values() if made]
     minutes = round(sum(made["seconds"] for made in ran) / 60)

@@ -11,6 +11,7 @@ from scipy.ndimage import center_of_mass
 
 from app.handwriting import LAYOUTS, ink_of_canvas, ink_of_picture, place_ink
 from app.uploads import open_picture, picture_input
+from distillery.datasets.pictures import Preprocessing
 
 MNIST = LAYOUTS["mnist"]
 
@@ -121,7 +122,8 @@ def test_thin_stroke_becomes_full_ink(width):
 def test_large_picture_is_reduced_first(mode):
     page = Image.new("L", (4100, 4600), 230)
     ImageDraw.Draw(page).line([(1000, 1000), (3000, 1000), (1500, 3500)], fill=30, width=200)
-    assert min(open_picture(saved(page.convert(mode), "PNG"), "large.png", "L", 1000).size) == 2050
+    picture = open_picture(saved(page.convert(mode), "PNG"), "large.png", Preprocessing(28, 1), drawing=True)
+    assert min(picture.size) == 2050
     made = picture_input(saved(page.convert(mode), "PNG"), "large.png", "mnist", (28, 28, 1))
     small = page.resize((1025, 1150), Image.Resampling.BOX)
     assert np.corrcoef(made.pixels.ravel(), _pixels(small).ravel())[0, 1] > 0.98
