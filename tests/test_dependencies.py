@@ -94,6 +94,12 @@ def test_pipeline_names_no_folder_of_the_data():
         assert not re.findall(r'"(?:models|data|metrics|plots)/', text), module
 
 
+@pytest.mark.parametrize("stage", STAGES[:5])
+def test_what_was_trained_once_comes_from_the_run_cache(stage):
+    """DVC keeps a stage's run only where its plain outs are all in the cache; metrics and plots may be in Git alone."""
+    assert all(isinstance(out, str) for out in DVC[stage]["outs"])
+
+
 def test_prepare_imports_no_keras():
     assert not any(module.startswith("distillery/learning/") for module in import_closure("prepare"))
 
