@@ -299,7 +299,7 @@ def test_dvc_compares_and_draws(pipeline):
 @pytest.mark.long
 def test_the_readmes_table_of_experiments_shows_what_changed_at_120_columns(pipeline, tmp_path):
     folder = Path(shutil.copytree(pipeline, tmp_path / "clone", symlinks=True))
-    run(folder, "dvc", "exp", "run", "evaluate", "-S", "distill.temperature=7")
+    run(folder, "dvc", "exp", "run", "evaluate", "-n", "warmer", "-S", "distill.temperature=7")  # a name of that width
     (command,) = re.findall(r"^\$ (dvc exp show .+)$", (ROOT / "README.md").read_text(), re.MULTILINE)
     ours, theirs = pty.openpty()  # a terminal: DVC makes its table as wide as that
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
@@ -314,11 +314,9 @@ def test_the_readmes_table_of_experiments_shows_what_changed_at_120_columns(pipe
     header = next(line for line in lines if "Experiment" in line)
     columns = re.findall(r"[\w.:/]+", header)
     assert columns[0] == "Experiment"
-    assert columns[-1] == "distill.temperature"
-    assert set(columns[1:-1]) <= {
-        "metrics/distill.json:val_accuracy",
-        "gain.points",
-    }  # one that is equal in both rows is not shown
+    assert columns[-1] == "distill.temperature", header
+    # One that is equal in both rows is not shown.
+    assert set(columns[1:-1]) <= {"metrics/distill.json:val_accuracy", "gain.points"}
     assert len(columns) > 2
     assert [re.findall(r"\d+", line)[-1] for line in lines if "workspace" in line or "main" in line] == ["7", "4"]
 
