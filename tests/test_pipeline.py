@@ -299,11 +299,12 @@ def test_dvc_compares_and_draws(pipeline):
 @pytest.mark.long
 def test_the_readmes_table_of_experiments_shows_what_changed_at_120_columns(pipeline, tmp_path):
     folder = Path(shutil.copytree(pipeline, tmp_path / "clone", symlinks=True))
-    run(folder, "dvc", "exp", "run", "evaluate", "-n", "warmer", "-S", "distill.temperature=7")  # a name of that width
+    run(folder, "dvc", "exp", "run", "evaluate", "-S", "distill.temperature=7")
     (command,) = re.findall(r"^\$ (dvc exp show .+)$", (ROOT / "README.md").read_text(), re.MULTILINE)
     ours, theirs = pty.openpty()  # a terminal: DVC makes its table as wide as that
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
-    with subprocess.Popen(shlex.split(command), cwd=folder, env=environment(), stdin=theirs, stdout=theirs) as shown:
+    own = environment(COLUMNS="120")  # of which rich takes more notice than of the terminal
+    with subprocess.Popen(shlex.split(command), cwd=folder, env=own, stdin=theirs, stdout=theirs) as shown:
         os.close(theirs)
         printed = b""
         with suppress(OSError), open(ours, "rb", buffering=0) as terminal:  # Linux ends a terminal with an error
