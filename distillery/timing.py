@@ -1,9 +1,11 @@
 """How fast models predict, measured alternately so that what disturbs the machine disturbs all of them alike."""
 
+import os
 import platform
 import re
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +74,12 @@ def speedup(slow: Mapping[str, Mapping], fast: Mapping[str, Mapping]) -> dict[st
     }
 
 
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
 def processor() -> str:
     """Return the processor's name; `platform.processor()` is empty on Linux."""
     cpuinfo = Path("/proc/cpuinfo")

@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from distillery.figures import COLOURS, GAIN, HEAT, LOSS, MARKERS, UNDECIDED, new_figure, own_style
+from distillery.figures import COLOURS, GAIN, HEAT, LOSS, MARKERS, UNDECIDED, new_figure, own_style, text_colours
 
 TICKS = (-50, -20, -10, -5, -2, -1, -0.5, 0, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 PANELS = {  # of the heat maps: factor, title, format of the numbers
@@ -110,9 +110,9 @@ def _draw_heat(axis: Axes, values: pd.DataFrame, form: str) -> None:
     scale = Normalize(np.nanmin(table), np.nanmin(table) + spread)
     axis.imshow(table, cmap=HEAT, norm=scale, aspect="auto")
     axis.grid(visible=False)
-    luminance = matplotlib.colormaps[HEAT](scale(table))[..., :3] @ [0.299, 0.587, 0.114]
+    shades = text_colours(matplotlib.colormaps[HEAT](scale(table))[..., :3])
     for row, column in np.argwhere(~np.isnan(table)):
-        shade = "white" if luminance[row, column] < 0.5 else "black"
-        axis.text(column, row, format(table[row, column], form), ha="center", va="center", color=shade, fontsize=8)
+        number, shade = format(table[row, column], form), shades[row, column]
+        axis.text(column, row, number, ha="center", va="center", color=shade, fontsize=8)
     axis.set_xticks(range(len(values.columns)), [f"{value:g}" for value in values.columns])
     axis.set_yticks(range(len(values.index)), [f"{value:g}" for value in values.index])

@@ -123,7 +123,8 @@ def command_line() -> argparse.ArgumentParser:
         "preset",
         help="write the parameters of a preset to params.yaml",
         description="Write the parameters of a preset to params.yaml.",
-        epilog=f"What each took, all stages from nothing:\n{preset_costs()}",
+        # No stage need read what presets took.
+        epilog=f"What each took, all stages from nothing:\n{preset_costs()}" if "preset" in sys.argv[1:] else None,
         formatter_class=plain,
     )
     preset.add_argument("name", metavar="NAME")

@@ -13,7 +13,7 @@ from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 from distillery.data.errors import InputError
-from distillery.timing import processor
+from distillery.timing import cores, processor
 
 BACKENDS = ("tensorflow", "jax", "torch")
 # Made for other programs, or for looking for errors; each changes what a training computes, or stops it.
@@ -70,11 +70,6 @@ def _check_keras_file(environment: Mapping[str, str]) -> None:
             raise InputError(f"{path}: {key}: found {settings[key]!r}; accepted: {', '.join(accepted)}")
     if not isinstance(settings.get("epsilon", 1e-7), float):
         raise InputError(f"{path}: epsilon: found {settings['epsilon']!r}; accepted: a number such as 1e-7")
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def facts(environment: Mapping[str, str] = os.environ) -> dict[str, str]:

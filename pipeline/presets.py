@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 
 from distillery.data.errors import InputError
 from distillery.data.files import atomic_write
+from distillery.data.progress import duration
 from pipeline.catalogue import ROOT
 from pipeline.params import load_params
 
@@ -34,8 +35,7 @@ def preset_cost(name: str) -> str:
     except (OSError, ValueError, KeyError):  # never run, or a damaged record: no reason to stop a stage
         return "not measured"
     ran = [made for made in stages.values() if made]
-    minutes = round(sum(made["seconds"] for made in ran) / 60)
-    took = f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"
+    took = duration(sum(made["seconds"] for made in ran))
     least = "" if len(ran) == len(stages) else "at least "  # nobody knows what the others took
     machines = sorted({f"{made['cores']} cores of {made['processor']}" for made in ran})
     return f"{least}{took}; {', '.join(machines)}"

@@ -21,7 +21,7 @@ from distillery.learning.metrics import by_class_name
 from distillery.learning.onnx_model import OnnxModel
 from distillery.learning.teacher_files import Teacher, load_teacher
 from distillery.students.choice import Students, load_students, onnx_models, predict_students
-from distillery.timing import latency_and_throughput, processor, speedup
+from distillery.timing import cores, latency_and_throughput, processor, speedup
 
 PREPARED = Path("data/prepared")
 TEACHER = Path("models/teacher")
@@ -164,7 +164,7 @@ def machine(models: Models) -> dict:
     runtime = {"teacher": "ONNX Runtime" if models.teacher.onnx else "Keras", "distilled": "ONNX Runtime"}
     return {
         "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "threads": os.environ.get("TF_NUM_INTRAOP_THREADS", ""),
         "runtime": runtime,
         "precision": precision,

@@ -32,8 +32,7 @@ def main(params, run) -> None:
     students = load_students(DISTILLED)
     seed = students.chosen_seed
     calibration_images = sample(train, settings.calibration_images, params.prepare.seed)
-    path = students.paths[seed]
-    student = ExportedStudent(path, load_model(path), calibration_images)
+    student = ExportedStudent(students.chosen, load_model(students.chosen), calibration_images)
 
     paths = {name: EXPORTED / format.FILE for name, format in FORMATS.items()}
     print(f"the student of seed {seed} as {', '.join(path.name for path in paths.values())}", flush=True)

@@ -2,11 +2,10 @@
 
 import importlib.util
 import sys
-import textwrap
 from pathlib import Path
 from types import ModuleType
 
-from distillery.data.errors import InputError
+from distillery.data.errors import InputError, reason
 
 
 def load_module(path: str | Path, function: str) -> ModuleType:
@@ -30,9 +29,7 @@ def load_module(path: str | Path, function: str) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever a user's own file raises
-        raise InputError(
-            f"{path}: cannot be run ({type(error).__name__}: {textwrap.shorten(str(error), 200, placeholder=' …')})"
-        ) from error
+        raise InputError(f"{path}: cannot be run ({type(error).__name__}: {reason(error)})") from error
     if not callable(getattr(module, function, None)):
         raise InputError(f"{path}: does not define a function `{function}`")
     return module

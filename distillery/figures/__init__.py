@@ -16,6 +16,7 @@ from distillery.figures.style import (
     own_style,
     png,
     save_figure,
+    text_colours,
 )
 
 __all__ = [
@@ -39,5 +40,6 @@ __all__ = [
     "sample_sheet",
     "save_figure",
     "sheet",
+    "text_colours",
     "training_curves",
 ]

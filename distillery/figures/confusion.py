@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 
 from distillery.figures.labels import Labels, width
-from distillery.figures.style import HEAT, annotated, new_figure, own_style
+from distillery.figures.style import HEAT, annotated, new_figure, own_style, text_colours
 
 CORRECT = "#E0E0E0"  # the diagonal
 COUNTED_CLASSES = 20  # with more, the numbers in the cells give way to colour
@@ -103,9 +103,8 @@ def _draw_cells(axis: Axes, confusion: np.ndarray, parts: np.ndarray, scale: Nor
     axis.grid(visible=False)
     if classes > COUNTED_CLASSES:
         return
-    dark = colours @ [0.299, 0.587, 0.114] < 0.5
+    shades = text_colours(colours)
     for row, column in np.argwhere(confusion > 0):
         text = f"{confusion[row, column]:g}"
         size = 8 if classes <= 10 and len(text) < 4 else 6.5 if classes <= 14 else 5
-        shade = "white" if dark[row, column] else "black"
-        axis.text(column, row, text, ha="center", va="center", color=shade, fontsize=size)
+        axis.text(column, row, text, ha="center", va="center", color=shades[row, column], fontsize=size)

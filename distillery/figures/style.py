@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -106,6 +107,18 @@ def colour(model: str) -> str:
 def marker(model: str) -> str:
     """Return the marker of a role, or of a model that has none."""
     return MARKERS.get(model, OTHER_MARKER)
+
+
+def text_colours(grounds: np.ndarray) -> np.ndarray:
+    """Return the colours in which texts can be read: white on a dark ground, else black.
+
+    Args:
+        grounds: red, green and blue, 0 to 1, (…, 3); their luma is that of ITU-R BT.601.
+
+    Returns:
+        Names of colours, (…).
+    """
+    return np.where(grounds @ [0.299, 0.587, 0.114] < 0.5, "white", "black")
 
 
 def annotated(label: str, labels: Labels) -> str:

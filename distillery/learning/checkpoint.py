@@ -1,14 +1,13 @@
 """Checkpoints: after each epoch, everything on which the next ones depend, so that a stopped training goes on."""
 
 import json
-import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from distillery.data.errors import InputError
+from distillery.data.errors import InputError, reason
 from distillery.data.files import atomic_write
 
 
@@ -96,7 +95,7 @@ class Checkpoint:
                 )
         except Exception as error:  # NumPy raises whatever its readers of ZIP and of arrays raise
             raise InputError(
-                f"{self._state_file()}: damaged ({textwrap.shorten(str(error), 200, placeholder=' …')}); remove the"
+                f"{self._state_file()}: damaged ({reason(error)}); remove the"
                 f" folder {self._folder} and run `dvc repro` again, to train from the first epoch"
             ) from error
 

@@ -37,7 +37,7 @@ def share_batches(devices: int) -> None:
 
 def callbacks_for_devices() -> list[keras.callbacks.Callback]:
     """Return what training on the devices of the model that was built last needs."""
-    on_several_cpus = keras.distribution.distribution() is not None and _first_device().startswith("cpu")
+    on_several_cpus = keras.distribution.distribution() is not None and first_device().startswith("cpu")
     return [_OneStepAtATime()] if on_several_cpus else []
 
 
@@ -53,8 +53,9 @@ class _OneStepAtATime(keras.callbacks.Callback):
 
 def xla_is_faster() -> bool:
     """Return whether XLA is faster: under TensorFlow on a CPU it is slower (`python -m benchmarks precision`)."""
-    return keras.backend.backend() != "tensorflow" or _first_device().startswith("gpu")
+    return keras.backend.backend() != "tensorflow" or first_device().startswith("gpu")
 
 
-def _first_device() -> str:
+def first_device() -> str:
+    """Return the name of the device on which Keras trains: the first of the host's, `cpu:0`."""
     return keras.distribution.list_devices()[0]

@@ -1,13 +1,12 @@
 """Models: built from an architecture's file."""
 
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 
 from distillery.data.catalogue import load_module
-from distillery.data.errors import InputError
+from distillery.data.errors import InputError, reason
 from distillery.learning.devices import share_batches, xla_is_faster
 
 
@@ -87,8 +86,7 @@ def _features(architecture, spec: ModelSpec, pixels):
             raise ValueError(f"`features` gave shape {tuple(features.shape)}, expected (batch, units)")
     except Exception as error:  # whatever Keras, or a user's own file, raises
         raise InputError(
-            f"{spec.model} does not fit images of {' x '.join(map(str, spec.image_shape))}: "
-            f"{textwrap.shorten(str(error), 200, placeholder=' …')}"
+            f"{spec.model} does not fit images of {' x '.join(map(str, spec.image_shape))}: {reason(error)}"
         ) from error
     return features
 

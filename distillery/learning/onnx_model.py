@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from distillery.data.errors import InputError
+from distillery.data.errors import InputError, reason
 
 PARAMETERS, MULTIPLY_ADDS = "parameters", "multiply_adds"  # names in the file's metadata
 
@@ -36,9 +36,7 @@ class OnnxModel:
         except Exception as error:  # ONNX Runtime has an exception for each of its status codes
             if not Path(path).is_file():
                 raise InputError(f"{path}: no such file; run `dvc repro` first") from None
-            raise InputError(
-                f"{path}: not an ONNX model that can be read ({' '.join(str(error).split())[:200]})"
-            ) from error
+            raise InputError(f"{path}: not an ONNX model that can be read ({reason(error)})") from error
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return the logits of images in one call, float32, (n, classes).

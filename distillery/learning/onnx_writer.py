@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import onnx
 
-from distillery.data.errors import InputError
+from distillery.data.errors import InputError, reason
 from distillery.data.files import atomic_write
 from distillery.learning.conversion import quiet
 from distillery.learning.onnx_model import MULTIPLY_ADDS, PARAMETERS, OnnxModel
@@ -41,7 +41,7 @@ def write_onnx(model: keras.Model, path: Path, images: np.ndarray) -> None:
             if not np.allclose(found, logits, rtol=TOLERANCE, atol=TOLERANCE):
                 raise ValueError(f"ONNX Runtime gives logits that differ by up to {np.abs(found - logits).max():.2g}")
     except Exception as error:  # tf2onnx and ONNX Runtime raise whatever they raise
-        raise InputError(f"{path}: cannot be written as ONNX ({' '.join(str(error).split())[:200]})") from error
+        raise InputError(f"{path}: cannot be written as ONNX ({reason(error)})") from error
 
 
 def _write(model: keras.Model, path: Path) -> None:

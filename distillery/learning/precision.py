@@ -7,6 +7,8 @@ from pathlib import Path
 
 import keras
 
+from distillery.learning.devices import first_device
+
 AUTO = "auto"
 # A processor's bfloat16 instructions, as Linux names them: x86 (AVX-512, AMX) and Arm.
 BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
@@ -87,7 +89,7 @@ def emulated(precision: str, device: Device, fastest: str) -> bool:
 
 def this_device() -> Device:
     """Return the device on which Keras trains: the first of the host's."""
-    kind = keras.distribution.list_devices()[0].split(":")[0]
+    kind = first_device().split(":")[0]
     if kind == "gpu":
         return Device(kind, capability=_capability())
     return Device(kind, flags=cpu_flags(Path("/proc/cpuinfo")))

@@ -2,13 +2,12 @@
 
 import json
 import tempfile
-import textwrap
 import zipfile
 from pathlib import Path
 
 import keras
 
-from distillery.data.errors import InputError
+from distillery.data.errors import InputError, reason
 from distillery.data.files import atomic_write
 from distillery.learning.devices import xla_is_faster
 
@@ -71,4 +70,4 @@ def _reason(error: Exception) -> str:
     if "`Lambda` layer" in str(error):
         return "it has a Lambda layer, which is code; accepted: Keras's own layers, since no code of a file is run"
     said = " ".join(str(error).rpartition("Exception encountered: ")[2].split())
-    return textwrap.shorten(said.split(". ")[0], 200, placeholder=" …")
+    return reason(said.split(". ")[0])
