@@ -29,10 +29,10 @@ WAYS = ("eager", "compiled")
 
 def main() -> dict:
     """Return seconds and accuracies of `dvc repro`, and seconds of PyTorch, on each kind of machine."""
-    from distillery.learning.precision import cpu_flags  # imports TensorFlow, which PyTorch's processes must not
+    from distillery.learning.precision import read_cpu  # imports TensorFlow, which PyTorch's processes must not
 
     kinds = {"as it is": {}}
-    if "avx512f" in cpu_flags(Path("/proc/cpuinfo")):
+    if "avx512f" in read_cpu(Path("/proc/cpuinfo")).flags:
         kinds["held to AVX2"] = AVX2
     return {kind: measured(variables) for kind, variables in kinds.items()}
 

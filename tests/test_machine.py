@@ -18,6 +18,7 @@ def test_variables_made_for_other_programs_are_ignored_and_said(capsys):
     ignored = ["KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "TF_USE_LEGACY_KERAS"]
     settings = dict.fromkeys(ignored, "1") | {"MPLBACKEND": "nothing"}
     machine.fix_settings(settings)
+    settings.pop(machine.ONEDNN, None)
     assert settings == {"MPLBACKEND": "Agg", machine.THREADS: settings[machine.THREADS], "KERAS_BACKEND": "tensorflow"}
     said = capsys.readouterr().err.splitlines()
     assert said == [f"{name} is set in the environment; it is ignored here" for name in ignored]
@@ -29,6 +30,20 @@ def test_one_core_computes_in_as_many_parts_as_two(monkeypatch, cores, threads):
     settings = {}
     machine.fix_settings(settings)
     assert settings[machine.THREADS] == threads
+
+
+@pytest.mark.parametrize(("machine_type", "expected"), [("x86_64", "1"), ("aarch64", None)])
+def test_onednn_multiplies_on_every_x86_processor(monkeypatch, machine_type, expected):
+    """TensorFlow would take it only where there is AVX-512 VNNI, and be slower on ordinary servers."""
+    monkeypatch.setattr(machine.platform, "machine", lambda: machine_type)
+    settings = {}
+    machine.fix_settings(settings)
+    assert settings.get(machine.ONEDNN) == expected
+    assert machine.facts(settings)["environment"] == ""
+    settings = {machine.ONEDNN: "0"}
+    machine.fix_settings(settings)
+    assert settings[machine.ONEDNN] == "0"
+    assert machine.facts(settings)["environment"] == "TF_ENABLE_ONEDNN_OPTS=0"
 
 
 def test_threads_that_the_user_asks_for_stay():
