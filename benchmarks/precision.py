@@ -1,12 +1,14 @@
-"""What trains each network fastest: precision, XLA or not, how many steps at once; and what precision costs.
+"""What trains each network fastest: precision, XLA or not, how many steps at once, oneDNN; and what precision costs.
 
 python -m benchmarks precision
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,8 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 COMPILATIONS = ("none", "xla")
 STEPS = (1, 16, 64)
 BATCHES, CLASSES = 64, 10
+AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+ONEDNN = {"with oneDNN": "1", "without": "0"}  # values of TF_ENABLE_ONEDNN_OPTS
 
 
 def main() -> dict:
@@ -42,7 +46,16 @@ def main() -> dict:
         _, precision, compilation, _ = best.split(".")
         for steps in STEPS[:-1]:
             _measure(rates, architecture, precision, compilation, steps)
-    return {"images_per_second": rates, "default": {precision: _default(precision) for precision in PRECISIONS}}
+    held = {}
+    for architecture in NETWORKS:
+        for name, value in ONEDNN.items():
+            variables = AVX2 | {"TF_ENABLE_ONEDNN_OPTS": value}
+            held[f"{architecture}.{name}"] = _rate_of(architecture, "float32", "none", STEPS[-1], variables)
+    return {
+        "images_per_second": rates,
+        "held_to_avx2": held,
+        "default": {precision: _default(precision) for precision in PRECISIONS},
+    }
 
 
 def _default(precision: str) -> dict[str, float]:
@@ -57,10 +70,16 @@ def _default(precision: str) -> dict[str, float]:
 
 
 def _measure(rates: dict, architecture: str, precision: str, compilation: str, steps: int) -> None:
+    key = f"{architecture}.{precision}.{compilation}.{steps}"
+    rates[key] = _rate_of(architecture, precision, compilation, steps, {"TF_ENABLE_ONEDNN_OPTS": "1"})
+
+
+def _rate_of(architecture: str, precision: str, compilation: str, steps: int, variables: Mapping[str, str]) -> float:
     child = [sys.executable, "-m", "benchmarks.precision", architecture, precision, compilation, str(steps)]
-    finished = subprocess.run(child, stdout=subprocess.PIPE, text=True, check=True)
-    rates[f"{architecture}.{precision}.{compilation}.{steps}"] = float(finished.stdout.split()[-1])
-    report(f"{architecture}, {precision}, {compilation}, {steps} steps: {finished.stdout.split()[-1]} images/s")
+    found = subprocess.run(child, env=os.environ | variables, stdout=subprocess.PIPE, text=True, check=True)
+    images_per_second = float(found.stdout.split()[-1])
+    report(f"{architecture}, {precision}, {compilation}, {steps} steps, {variables}: {images_per_second:,.0f} images/s")
+    return images_per_second
 
 
 def rate(architecture: str, precision: str, compilation: str, steps: int) -> float:

@@ -1,8 +1,10 @@
-"""Scale: images per second and memory with 60 thousand, 600 thousand and 6 million small images.
+"""Scale: images per second with 60 thousand, 600 thousand and 6 million small images, under a limit of memory.
 
 python -m benchmarks scale
 """
 
+import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -28,6 +30,7 @@ SHAPE, CLASSES, BATCH = (28, 28, 1), 10, 512
 CHUNK = 60_000
 EPOCH_IMAGES = 6_000_000  # where there are fewer, more epochs are timed; two at least, after one that is not
 MANY_CLASSES, MANY_IMAGES, MANY_EPOCHS = 1000, 60_000, 8
+LIMIT = 3 * 10**9  # bytes of its own that a process may have; the system refuses more
 STUDENT = "architectures/dense_128.py"
 
 
@@ -49,7 +52,7 @@ def _child(folder: str, what: str) -> dict:
     finished = subprocess.run(
         [sys.executable, "-m", "benchmarks.scale", folder, what], stdout=subprocess.PIPE, text=True, check=True
     )
-    return {name: float(value) for name, value in (line.split() for line in finished.stdout.splitlines())}
+    return json.loads(finished.stdout.splitlines()[-1])  # after the lines of training's progress
 
 
 def generate(folder: Path, count: int) -> None:
@@ -98,6 +101,7 @@ def train(folder: Path, count: int) -> dict[str, float]:
         "shuffle_seconds": shuffling,
         "own_gigabytes": most["RssAnon"] / 1e9,
         "mapped_gigabytes": most["RssFile"] / 1e9,
+        "limit_gigabytes": LIMIT / 1e9,
         "data_gigabytes": (images.nbytes + logits.nbytes) / 1e9,
     }
 
@@ -150,5 +154,5 @@ def _many_classes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 if __name__ == "__main__":
     place, what = Path(sys.argv[1]), sys.argv[2]
-    for key, value in (thousand_classes() if what == "classes" else train(place, int(what))).items():
-        print(key, value)
+    resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT))
+    print(json.dumps(thousand_classes() if what == "classes" else train(place, int(what))))

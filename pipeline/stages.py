@@ -77,6 +77,7 @@ def _outs(stage: str) -> set[str]:
     }
 
 
+@cache
 def _made_by(stage: str) -> set[str]:
     """Return the paths that a stage makes, and those that lie in them."""
     made = _outs(stage)
