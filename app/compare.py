@@ -38,7 +38,7 @@ def show_headline(evaluation: TimedEvaluation) -> None:
     st.markdown(
         f"**Distilling {'gained' if gain['points'] >= 0 else 'lost'} {abs(gain['points']):.2f} percentage points** of "
         f"accuracy against training the same network from the labels alone (95 % interval {gain['ci_low']:+.2f} to "
-        f"{gain['ci_high']:+.2f}, McNemar p = {gain['mcnemar_p']:.2g}"
+        f"{gain['ci_high']:+.2f}, p = {gain['p']:.2g}"
         f"{'' if significant else ': no more than chance can do'}). The student has "
         f"**{times(compression['parameters'], 'fewer', 'more')} parameters** than its teacher; it predicts "
         f"{times(speedup['latency'], 'faster', 'slower')} on one image, "

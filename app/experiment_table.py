@@ -21,7 +21,7 @@ COLUMNS = {  # title: key of the row, and how the column is written
     "Gain (points)": ("gain.points", number(format="%+.2f", help="distilled minus scratch, percentage points")),
     "Gain from": ("gain.ci_low", number(format="%+.2f", help="low end of the gain's 95 % interval")),
     "Gain to": ("gain.ci_high", number(format="%+.2f", help="high end of the gain's 95 % interval")),
-    "McNemar p": ("gain.mcnemar_p", number(format="scientific", help="McNemar's exact test of the gain")),
+    "p": ("gain.p", number(format="scientific", help="of the hypothesis that distilling gains nothing")),
     "Temperature": ("distill.temperature", number(format="%.3g")),
     "Alpha": ("distill.alpha", number(format="%.3g", help="weight of the hard-label loss")),
     "Method": ("distill.method", None),

@@ -19,7 +19,7 @@ METRICS = (  # of metrics/evaluate.json
     "gain.points",
     "gain.ci_low",
     "gain.ci_high",
-    "gain.mcnemar_p",
+    "gain.p",
     "compression.parameters",
     "compression.bytes",
 )

@@ -7,7 +7,7 @@ from experiments.page import render
 from experiments.run import ROOT
 
 PAGE, TEMPLATE = ROOT / "docs/benchmarks.md", ROOT / "benchmarks/benchmarks.md.jinja"
-MEASUREMENTS = ("keras_distiller", "default", "pipeline", "profile", "steps", "scale", "precision")
+MEASUREMENTS = ("keras_distiller", "default", "pipeline", "profile", "steps", "scale", "precision", "coverage")
 ANOTHER = "precision_zen_4"  # a processor whose bfloat16 is faster than float32, measured before
 FILTERS = {
     "whole": lambda value: f"{value:,.0f}",

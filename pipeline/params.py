@@ -259,10 +259,6 @@ class TrainScratch(Section):
 
 
 class Evaluate(Section):
-    bootstrap_samples: int = Field(
-        ge=100, le=1_000_000, description="resamples behind the confidence interval of the gain"
-    )
-    bootstrap_seed: Seed = Field(description="draws the resamples")
     calibration_bins: int = Field(ge=2, le=1000, description="confidence bins of the expected calibration error")
     sheet_images: int = Field(ge=1, le=64, description="test images on the sheet of instructive ones")
     timing_batch: int = Field(ge=1, le=100_000, description="images at once when throughput is measured")

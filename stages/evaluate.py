@@ -14,7 +14,7 @@ from distillery.data.files import file_digest, write_json
 from distillery.data.prepared import load_info, load_split
 from distillery.data.tables import read_table, write_table
 from distillery.evaluation.instructive import instructive_images
-from distillery.evaluation.results import Evaluation, Statistics, compare_roles
+from distillery.evaluation.results import Evaluation, compare_roles
 from distillery.evaluation.roles import RoleOutputs
 from distillery.evaluation.unseen import Unseen
 from distillery.learning.metrics import by_class_name
@@ -60,8 +60,8 @@ def main(params, run) -> None:
     count = 1 + sum(len(students) for students in models.onnx.values())
     print(f"logits of {count} models over {len(labels):,} test images", flush=True)
     roles = predict(models, test.images)
-    statistics = Statistics(settings.bootstrap_samples, settings.bootstrap_seed, settings.calibration_bins)
-    evaluation = compare_roles(info.classes, labels, roles, statistics, unseen_classes(models, info.classes))
+    unseen = unseen_classes(models, info.classes)
+    evaluation = compare_roles(info.classes, labels, roles, settings.calibration_bins, unseen)
     write_and_log(evaluation, run)
 
     print("latency and throughput, teacher and student in turn", flush=True)
@@ -82,7 +82,7 @@ def main(params, run) -> None:
     digests = models.digests()
     run.made_by(digests)
     write_json(RECEIPT, digests | {"test": test.digest})
-    print_summary(evaluation.headline, timing)
+    print_summary(evaluation.headline, timing, seeds=len(roles["distilled"].logits))
     warn_of_constant_predictors(evaluation.quality, roles, run)
 
 
@@ -181,7 +181,7 @@ def costs(roles: Mapping[str, RoleOutputs], headline: Mapping) -> dict[str, dict
     }
 
 
-def print_summary(headline: Mapping, timing: Mapping) -> None:
+def print_summary(headline: Mapping, timing: Mapping, seeds: int) -> None:
     """Print accuracy, gain and compression."""
     for role in CURVES:
         accuracy, errors = headline[role]["accuracy"], headline[role]["errors"]
@@ -196,11 +196,16 @@ def print_summary(headline: Mapping, timing: Mapping) -> None:
     fewer_adds = f", {fewer(compression['multiply_adds'])} multiply-adds" if "multiply_adds" in compression else ""
     print(
         f"      gain: {gain['points']:+.2f} points for distilling "
-        f"(95 % interval {gain['ci_low']:+.2f} to {gain['ci_high']:+.2f}, McNemar p = {gain['mcnemar_p']:.2g})\n"
+        f"(95 % interval {gain['ci_low']:+.2f} to {gain['ci_high']:+.2f}, p = {gain['p']:.2g}; {varied(seeds)})\n"
         f"   student: {fewer(compression['parameters'])} parameters, {fewer(compression['bytes'])} bytes{fewer_adds}\n"
         f"     speed: {times['latency']:.1f}x on one image, {times['throughput']:.1f}x on many, in ONNX Runtime",
         flush=True,
     )
+
+
+def varied(seeds: int) -> str:
+    """Return in words what the interval of the gain is over."""
+    return "for these two models: one seed" if seeds == 1 else f"over test images and {seeds} seeds"
 
 
 def fewer(ratio: float) -> str:

@@ -9,7 +9,7 @@ from scipy.special import softmax
 
 from distillery.evaluation.calibration import expected_calibration_error
 from distillery.evaluation.instructive import instructive_images, instructive_order
-from distillery.evaluation.results import Statistics, compare_roles
+from distillery.evaluation.results import compare_roles
 from distillery.evaluation.roles import RoleOutputs
 from distillery.evaluation.unseen import Unseen, omitted_metrics, unseen_bias, with_bias
 
@@ -106,7 +106,7 @@ def three_roles() -> tuple[np.ndarray, dict[str, RoleOutputs]]:
 
 def test_constant_predictors_are_counted():
     labels, roles = three_roles()
-    quality = compare_roles(["a", "b", "c"], labels, roles, Statistics(100, 0, 5)).quality
+    quality = compare_roles(["a", "b", "c"], labels, roles, 5).quality
     counts = {role: quality[role]["constant_predictors"] for role in roles}
     assert counts == {"teacher": 0, "distilled": 2, "scratch": 0}
     assert quality["teacher"]["overfitting_points"] == pytest.approx(10)  # at the best epoch
@@ -115,7 +115,7 @@ def test_constant_predictors_are_counted():
 
 def test_evaluation_holds_means_over_seeds_and_the_chosen_model():
     labels, roles = three_roles()
-    evaluation = compare_roles(["a", "b", "c"], labels, roles, Statistics(100, 0, 5))
+    evaluation = compare_roles(["a", "b", "c"], labels, roles, 5)
     headline = evaluation.headline
     assert headline["teacher"] == {"accuracy": 1, "errors": 0}
     assert headline["distilled"]["accuracy"] == pytest.approx(5 / 9)
@@ -136,6 +136,6 @@ def test_evaluation_holds_means_over_seeds_and_the_chosen_model():
 def test_omitted_classes_are_evaluated_apart():
     labels, roles = three_roles()
     validation = {role: roles[role].logits for role in ("distilled", "scratch")}
-    evaluation = compare_roles(["a", "b", "c"], labels, roles, Statistics(100, 0, 5), Unseen([2], labels, validation))
+    evaluation = compare_roles(["a", "b", "c"], labels, roles, 5, Unseen([2], labels, validation))
     assert evaluation.omitted_classes == ["c"]
     assert list(evaluation.headline["omitted"]) == ["distilled", "scratch"]

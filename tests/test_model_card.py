@@ -40,7 +40,7 @@ def card_data(classes=("a", "b|c", "## d"), predicted=(0, 1, 1, 1), omitted=(), 
         digests={"student": "1" * 64, "teacher": "2" * 64},
         headline={
             **dict.fromkeys(("teacher", "distilled", "scratch"), METRICS),
-            "gain": {"points": 0.5, "ci_low": -0.1, "ci_high": 1.1, "mcnemar_p": 0.25},
+            "gain": {"points": 0.5, "ci_low": -0.1, "ci_high": 1.1, "p": 0.25},
             "compression": {"parameters": 2.5, "bytes": 2.0},
         },
         quality={"distilled": {"calibration_error": 0.026}},

@@ -41,7 +41,7 @@ def cut_down(params: Params) -> Params:
     tree["student"] |= little | {"seeds": [0, 1], "views": min(params.student.views, 2)}
     tree["train_teacher"] |= little
     tree["distill"] |= {"folds": min(params.distill.folds, 2)}
-    tree["evaluate"] |= {"timing_rounds": 3, "timing_batch": 10, "bootstrap_samples": 200}
+    tree["evaluate"] |= {"timing_rounds": 3, "timing_batch": 10}
     tree["export"] |= {"calibration_images": 50, "int8_max_loss": 100.0}  # one epoch teaches some next to nothing
     return type(params).model_validate(tree)
 

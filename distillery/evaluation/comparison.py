@@ -38,9 +38,10 @@ def accuracy_gain(correct: np.ndarray, other_correct: np.ndarray) -> Gain:
 
         var(gains by seed) / S + var(mean differences by image) / n - var(rest) / (S n),
 
-    since the rest is in both of the former; it is not taken for smaller than either. Degrees of freedom are
-    Satterthwaite's (1946, doi 10.2307/3002019), and interval and p are both Student's t. Of one seed only the images
-    vary: what it says holds for these two models. `python -m benchmarks coverage` simulates how often both are right.
+    since the rest is in both of the former; it is not taken for smaller than either. Interval and p are both Student's
+    t, with Satterthwaite's (1946, doi 10.2307/3002019) degrees of freedom. Where seeds have no effect the bound makes
+    them cautious: `python -m benchmarks coverage` simulates how often both are right. Of one seed only the images vary:
+    what it says holds for these two models.
 
     Args:
         correct: bool, (seeds, n): for which images each classifier of the first set is correct.
@@ -53,7 +54,8 @@ def accuracy_gain(correct: np.ndarray, other_correct: np.ndarray) -> Gain:
     variance = parts[0]
     if seeds > 1:
         rest = difference - by_seed[:, np.newaxis] - by_image + mean
-        parts += [by_seed.var(ddof=1) / seeds, (rest**2).sum() / ((seeds - 1) * (images - 1)) / (seeds * images)]
+        of_rest = (rest**2).sum() / ((seeds - 1) * (images - 1))
+        parts += [by_seed.var(ddof=1) / seeds, of_rest / (seeds * images)]
         freedom += [seeds - 1, (seeds - 1) * (images - 1)]
         variance = max(parts[0] + parts[1] - parts[2], parts[0], parts[1])
     half, p = 0.0, float(mean == 0)

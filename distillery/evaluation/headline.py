@@ -29,7 +29,7 @@ def headline_metrics(labels: np.ndarray, roles: Mapping[str, RoleOutputs], gain:
         "points": gain.points,
         "ci_low": gain.ci_low,
         "ci_high": gain.ci_high,
-        "mcnemar_p": gain.mcnemar_p,
+        "p": gain.p,
     }
     teacher, student = roles["teacher"], roles["distilled"]
     headline["compression"] = {

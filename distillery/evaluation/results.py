@@ -36,26 +36,11 @@ class Evaluation:
     omitted_classes: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
-class Statistics:
-    """How the statistics are computed.
-
-    Attributes:
-        bootstrap_samples: of the gain's confidence interval.
-        bootstrap_seed: draws them.
-        calibration_bins: of the calibration error.
-    """
-
-    bootstrap_samples: int
-    bootstrap_seed: int
-    calibration_bins: int
-
-
 def compare_roles(
     classes: Sequence[str],
     labels: np.ndarray,
     roles: Mapping[str, RoleOutputs],
-    statistics: Statistics,
+    calibration_bins: int,
     unseen: Unseen | None = None,
 ) -> Evaluation:
     """Return the evaluation of teacher, distilled students and students trained from scratch.
@@ -64,15 +49,10 @@ def compare_roles(
         classes: names.
         labels: int, (n,).
         roles: the outputs by role.
-        statistics: how the statistics are computed.
+        calibration_bins: of the calibration error.
         unseen: the classes that the students never saw; None where they saw all.
     """
-    gain = accuracy_gain(
-        roles["distilled"].predicted == labels,
-        roles["scratch"].predicted == labels,
-        statistics.bootstrap_samples,
-        statistics.bootstrap_seed,
-    )
+    gain = accuracy_gain(roles["distilled"].predicted == labels, roles["scratch"].predicted == labels)
     headline = headline_metrics(labels, roles, gain)
     if unseen:
         headline["omitted"] = omitted_metrics(unseen, labels, roles)
@@ -83,6 +63,6 @@ def compare_roles(
         class_accuracy=class_accuracy(labels, roles),
         curves={role: outputs.curves for role, outputs in roles.items()},
         headline=headline,
-        quality=quality_metrics(labels, roles, gain, statistics.calibration_bins),
+        quality=quality_metrics(labels, roles, gain, calibration_bins),
         omitted_classes=[classes[number] for number in unseen.classes] if unseen else [],
     )
