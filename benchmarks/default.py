@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.pipeline import timed_run
-from benchmarks.record import report
+from benchmarks.record import part_arguments, report
 from experiments.run import clone
 from pipeline.params import load_params
 
@@ -121,4 +121,4 @@ def layers(network: str, dropout: float):
 
 
 if __name__ == "__main__":
-    print(in_pytorch(*sys.argv[1:]))
+    print(in_pytorch(*part_arguments("default", 2)))

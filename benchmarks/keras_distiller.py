@@ -15,7 +15,7 @@ import numpy as np
 from keras import ops
 from ruamel.yaml import YAML
 
-from benchmarks.record import report
+from benchmarks.record import part_arguments, report
 from distillery.data.prepared import load_split
 from distillery.learning.models import ModelSpec, build_model
 from distillery.learning.prediction import predict_logits
@@ -167,7 +167,7 @@ def _guides_distiller(student, teacher):
 
 
 if __name__ == "__main__":
-    what = sys.argv[1]
+    (what,) = part_arguments("keras_distiller", 1)
     if what.startswith("keras"):
         epochs, accuracy = distil_as_keras(guide=what == "keras_guide")
         print("seconds and accuracy:", *epochs, accuracy)

@@ -3,10 +3,12 @@
 python -m benchmarks pipeline
 """
 
+import re
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from benchmarks.record import report
@@ -15,6 +17,7 @@ from experiments.run import clone, environment, stage_times
 NEXT = ["-S", "distill.temperature=5"]
 DIGITS = ["-S", "prepare.dataset=datasets/digits.py", "-S", "train_teacher.max_shift=0"]
 DIGITS += ["-S", "train_teacher.epochs=1", "-S", "student.epochs=1"]
+EPOCH = re.compile(r"^([\d.]+) s: ")  # what a training prints after each epoch, with its validation and checkpoint
 ROUNDS = 3
 IMPORTS = {  # what a stage imports, and cannot do without
     "Keras with TensorFlow": "import keras",
@@ -42,18 +45,27 @@ def main() -> dict:
 
 
 def timed_run(folder: Path, *command: str, **variables: str) -> dict:
-    """Return the seconds of a command, under environment variables, and those of each stage that it ran."""
+    """Return the seconds of a command, under environment variables, of each stage that it ran, and of all epochs."""
     report(" ".join(command))
+    epochs: list[float] = []
     began = time.perf_counter()
     with subprocess.Popen(
         command, cwd=folder, env=environment() | variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
-        seconds, _ = stage_times(process.stdout)
+        seconds, _ = stage_times(_epochs_noted(process.stdout, epochs))
     if process.returncode:
         sys.exit(f"{' '.join(command)} ended with {process.returncode}")
     whole = time.perf_counter() - began
     report(f"{whole:.1f} s: " + ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items()))
-    return {"seconds": whole, "stages": seconds}
+    return {"seconds": whole, "stages": seconds, "training": sum(epochs)}
+
+
+def _epochs_noted(lines: Iterable[str], seconds: list[float]) -> Iterator[str]:
+    """Yield a command's lines, and gather the seconds of each epoch that they tell of."""
+    for line in lines:
+        if found := EPOCH.match(line):
+            seconds.append(float(found[1]))
+        yield line
 
 
 def _shortest(folder: Path, code: str) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.pipeline import timed_run
-from benchmarks.record import report
+from benchmarks.record import part_arguments, report
 from benchmarks.steps import EPOCHS, epoch_seconds, shortest
 from distillery.learning.batches import Batches, Examples
 from distillery.learning.models import ModelSpec, build_model
@@ -97,5 +97,5 @@ def rate(architecture: str, precision: str, compilation: str, steps: int) -> flo
 
 
 if __name__ == "__main__":
-    architecture, precision, compilation, steps = sys.argv[1:]
+    architecture, precision, compilation, steps = part_arguments("precision", 4)
     print(rate(architecture, precision, compilation, int(steps)))

@@ -21,6 +21,23 @@ def report(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def part_arguments(name: str, count: int) -> list[str]:
+    """Return the arguments of a process that measures a part of a measurement.
+
+    Args:
+        name: of the measurement.
+        count: of the arguments; with others, which people type, the process ends and says what to type.
+    """
+    arguments = sys.argv[1:]
+    if len(arguments) == count and not {"-h", "--help"} & {*arguments}:
+        return arguments
+    use = f"use: python -m benchmarks {name}"
+    if {"-h", "--help"} & {*arguments}:
+        print(use)
+        sys.exit()
+    sys.exit(use)
+
+
 def keep(name: str, numbers: Mapping) -> None:
     """Write `benchmarks/measured/<name>.json`: the numbers, and the machine, commit and versions of the measurement."""
     NUMBERS.mkdir(exist_ok=True)

@@ -15,7 +15,7 @@ from statistics import median
 import keras
 import numpy as np
 
-from benchmarks.record import report
+from benchmarks.record import part_arguments, report
 from benchmarks.steps import epoch_seconds, shortest
 from distillery.distillation.distiller import Distiller
 from distillery.distillation.transfer_set import compact
@@ -153,6 +153,6 @@ def _many_classes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 if __name__ == "__main__":
-    place, what = Path(sys.argv[1]), sys.argv[2]
+    place, what = part_arguments("scale", 2)
     resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT))
-    print(json.dumps(thousand_classes() if what == "classes" else train(place, int(what))))
+    print(json.dumps(thousand_classes() if what == "classes" else train(Path(place), int(what))))

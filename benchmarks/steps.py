@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.record import report
+from benchmarks.record import part_arguments, report
 from distillery.distillation.distiller import Distiller
 from distillery.learning.batches import Batches, Examples
 from distillery.learning.models import ModelSpec, build_model
@@ -154,7 +154,7 @@ def multiply_rate(precision: str) -> float:
 
 
 if __name__ == "__main__":
-    how, architecture, precision = sys.argv[1:]
+    how, architecture, precision = part_arguments("steps", 3)
     if how == "multiply":
         print(multiply_rate(precision))
     elif how == "pytorch":
