@@ -82,7 +82,7 @@ def note(role: str, model: LoadedModel | None) -> str:
     """Return a note on a model, under its name."""
     if model is None:
         return "not here"
-    return "the large model" if role == "teacher" else f"the small model, seed {model.file.seed}"
+    return "the model that taught" if role == "teacher" else f"the small model, seed {model.file.seed}"
 
 
 def mean_of_seeds(headline: dict) -> str:

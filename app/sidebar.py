@@ -9,10 +9,11 @@ def show() -> None:
     """Draw the sidebar."""
     info, _ = cache.dataset_info()
     with st.sidebar:
-        st.markdown("**Distillery** trains a small model from a large one.")
+        st.markdown("**Distillery** trains a small model from one that exists.")
         st.caption(
-            "The *teacher* is the large model. The *distilled* student learned from the labels and from the teacher's "
-            "predictions; the student *from scratch*, the same network with the same budget, from the labels alone."
+            "The *teacher* is the model that exists. The *distilled* student learned from the labels and from the "
+            "teacher's predictions; the student *from scratch*, the same network with the same budget, from the labels "
+            "alone."
         )
         if info:
             height, width, channels = info.image_shape

@@ -52,7 +52,7 @@ def timed_run(folder: Path, *command: str, **variables: str) -> dict:
     with subprocess.Popen(
         command, cwd=folder, env=environment() | variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
-        seconds, _ = stage_times(_epochs_noted(process.stdout, epochs))
+        seconds, _ = stage_times(epochs_noted(process.stdout, epochs))
     if process.returncode:
         sys.exit(f"{' '.join(command)} ended with {process.returncode}")
     whole = time.perf_counter() - began
@@ -60,7 +60,7 @@ def timed_run(folder: Path, *command: str, **variables: str) -> dict:
     return {"seconds": whole, "stages": seconds, "training": sum(epochs)}
 
 
-def _epochs_noted(lines: Iterable[str], seconds: list[float]) -> Iterator[str]:
+def epochs_noted(lines: Iterable[str], seconds: list[float]) -> Iterator[str]:
     """Yield a command's lines, and gather the seconds of each epoch that they tell of."""
     for line in lines:
         if found := EPOCH.match(line):

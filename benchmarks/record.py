@@ -1,5 +1,6 @@
 """What every measurement shares: how it reports its progress, and where its numbers are kept."""
 
+import argparse
 import json
 import os
 import platform
@@ -25,17 +26,12 @@ def part_arguments(name: str, count: int) -> list[str]:
     """Return the arguments of a process that measures a part of a measurement.
 
     Args:
-        name: of the measurement.
-        count: of the arguments; with others, which people type, the process ends and says what to type.
+        name: of the measurement, which is what people type.
+        count: of the arguments.
     """
-    arguments = sys.argv[1:]
-    if len(arguments) == count and not {"-h", "--help"} & {*arguments}:
-        return arguments
-    use = f"use: python -m benchmarks {name}"
-    if {"-h", "--help"} & {*arguments}:
-        print(use)
-        sys.exit()
-    sys.exit(use)
+    parser = argparse.ArgumentParser(usage=f"python -m benchmarks {name}")
+    parser.add_argument("parts", nargs=count, help=argparse.SUPPRESS)
+    return parser.parse_args().parts
 
 
 def keep(name: str, numbers: Mapping) -> None:

@@ -1,17 +1,19 @@
 """docs/benchmarks.md has the numbers that were measured, and the measurements still run, here on next to no images."""
 
 import cProfile
+import sys
 
 import pytest
 
 from benchmarks import precision, profile, scale, steps
-from benchmarks.record import NUMBERS
-from benchmarks.table import MEASUREMENTS, PAGE, page
+from benchmarks.pipeline import epochs_noted
+from benchmarks.record import NUMBERS, part_arguments
+from benchmarks.table import ANOTHER, MEASUREMENTS, PAGE, page
 from distillery.learning.models import ModelSpec, build_model
 
 
 def test_benchmarks_page_is_current():
-    assert {path.stem for path in NUMBERS.glob("*.json")} <= set(MEASUREMENTS)
+    assert {path.stem for path in NUMBERS.glob("*.json")} <= {*MEASUREMENTS, ANOTHER}
     assert PAGE.read_text(encoding="utf-8") == page()
 
 
@@ -50,3 +52,18 @@ def test_profile_finds_the_parts(tmp_path):
     parts = profile.parts_of(tmp_path / "own.profile")
     assert parts["models built, loaded, saved"] > 0
     assert parts["training and validation"] == 0
+
+
+@pytest.mark.parametrize(("words", "code"), [(["--help"], 0), ([], 2), (["one", "two", "three"], 2)])
+def test_part_of_a_measurement_says_what_to_type(monkeypatch, capsys, words, code):
+    monkeypatch.setattr(sys, "argv", ["part", *words])
+    with pytest.raises(SystemExit) as ended:
+        part_arguments("steps", 2)
+    assert ended.value.code == code
+    assert "usage: python -m benchmarks steps" in "".join(capsys.readouterr())
+
+
+def test_epochs_are_counted_from_what_a_training_prints():
+    lines, seconds = ["Epoch 1/2", "3.5 s: accuracy 0.9", "epoch 2/2, step 3 of 9, 4 s left", "12.0 s: loss 1"], []
+    assert list(epochs_noted(lines, seconds)) == lines
+    assert seconds == [3.5, 12.0]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageFile
 
+from distillery.data import progress
 from distillery.data.errors import InputError
 from distillery.datasets.folder_layout import list_images
 from distillery.datasets.image_folder import read_folder, read_images
@@ -194,6 +195,15 @@ def test_large_images_are_averaged_and_small_ones_smoothed(tmp_path):
     assert np.corrcoef(read.ravel(), COLOURS.ravel())[0, 1] > 0.98
 
     assert images_of([write(tmp_path / "c.png", plain(7))], 32).tolist() == np.full((1, 32, 32, 1), 7).tolist()
+
+
+def test_reading_says_how_far_it_is(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    files = [tmp_path / f"{number}.png" for number in range(5)]
+    for file in files:
+        Image.new("L", (9, 9)).save(file)
+    read_images(files, 8)
+    assert "reading images, step 5 of 5, 0 s left" in capsys.readouterr().out.splitlines()
 
 
 def test_each_class_gives_its_part_to_the_test(tmp_path):

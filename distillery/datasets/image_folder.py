@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from distillery.data.errors import InputError, shown
+from distillery.data.progress import Progress
 from distillery.datasets.dataset import Dataset
 from distillery.datasets.duplicates import picture_ids
 from distillery.datasets.folder_layout import counted, list_images, name_of
@@ -159,9 +159,14 @@ def _each(files: list[Path], function: Callable, progress: bool = False) -> tupl
             return error
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes and scales without Python's lock
-        answers = pool.map(tried, files)
-        shown_answers = tqdm(answers, total=len(files), unit="image", disable=None if progress else True)
-        found = dict(zip(files, shown_answers, strict=True))
+        said = Progress("reading images", len(files)) if progress else None
+        found = {}
+        for number, (file, answer) in enumerate(zip(files, pool.map(tried, files), strict=True), start=1):
+            found[file] = answer
+            if said:
+                said.update(number)
+        if said:
+            said.close()
     errors = {file: answer for file, answer in found.items() if isinstance(answer, InputError)}
     return {file: answer for file, answer in found.items() if file not in errors}, errors
 

@@ -25,7 +25,6 @@ def save_choice(
         accuracies: on validation, by seed.
         omitted_classes: names of the classes that the students never saw.
         teacher_digest: SHA-256 of the file of the teacher that they learned from; None from scratch.
-
         precision: that they were trained in.
 
     Returns:
