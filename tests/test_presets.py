@@ -96,6 +96,7 @@ def test_preset_runs_through_all_stages(preset, digits, tmp_path, monkeypatch):
 
 EXACT = {  # what each original fixes: networks, loss, budget, split
     "mnist": {},
+    "digits": {"prepare": {"dataset": "datasets/digits.py"}},
     "keras_guide": {
         "train_teacher": {"model": "architectures/cnn_256_512.py", "epochs": 5, "batch_size": 64},
         "student": {"model": "architectures/cnn_16_32.py", "epochs": 3, "batch_size": 64},
