@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.default import AVX2
 from benchmarks.pipeline import timed_run
 from benchmarks.record import part_arguments, report
 from benchmarks.steps import EPOCHS, epoch_seconds, shortest
@@ -31,7 +32,6 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 COMPILATIONS = ("none", "xla")
 STEPS = (1, 16, 64)
 BATCHES, CLASSES = 64, 10
-AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2"}
 ONEDNN = {"with oneDNN": "1", "without": "0"}  # values of TF_ENABLE_ONEDNN_OPTS
 
 
