@@ -19,7 +19,7 @@ from distillery.data.errors import InputError
 from distillery.data.prepared import DatasetInfo
 from pipeline.tracking import run_log
 from pipeline.tracking.run_log import RunLog
-from pipeline.tracking.sync import sync_pending
+from pipeline.tracking.sync import Sync, sync_pending
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMETERS = {"distill.temperature": 4.0, "student.seeds": [0, 1]}
@@ -197,6 +197,30 @@ def test_stage_that_finds_the_lock_taken_at_the_last_moment_is_synced(repository
         pass
     assert len(runs(repository)) == 2
     by_hand.wait(60)
+
+
+def test_log_without_its_first_line_is_read_again(repository, monkeypatch):
+    """Sync looks just after a stage opened its log, and before it says whose run it is, and for which server."""
+    sync = Sync()
+
+    def look() -> str:
+        assert (next((repository / ".distillery/pending").iterdir()) / "log.jsonl").read_bytes() == b""
+        sync.send()
+        return "one repro"
+
+    monkeypatch.setattr(run_log, "repro_key", look)
+    elsewhere = f"sqlite:///{repository}/elsewhere.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", elsewhere)
+    with FileLock(run_log.sync_lock()):
+        with RunLog("distill", PARAMETERS):
+            sync.send()
+        sync.send()
+    assert not (repository / "mlflow.db").exists()
+    client = mlflow.MlflowClient(elsewhere)
+    found = client.search_runs([client.get_experiment_by_name("distillery").experiment_id])
+    parent, stage = sorted(found, key=lambda run: "/" in run.info.run_name)
+    assert stage.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert [run.info.status for run in found] == ["FINISHED", "FINISHED"]
 
 
 def test_stage_without_git_is_recorded(repository, monkeypatch):

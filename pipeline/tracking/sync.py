@@ -121,6 +121,8 @@ class Sync:
         for _ in range(2):
             run = self._runs.pop(folder, None)
             try:
+                if not run and writing and not start_of(folder):  # it opened its log a moment ago
+                    return ""
                 run = run or MlflowRun(folder)
                 keys = [("server", run.server), ("record", run.record)]
                 if blocked := next((held[key] for key in keys if key in held), ""):
