@@ -33,13 +33,15 @@ def show_page() -> None:
 def show_headline(evaluation: TimedEvaluation) -> None:
     """Show the gain, the compression and the speed in two sentences."""
     gain, compression = evaluation.headline["gain"], evaluation.headline["compression"]
+    control = evaluation.headline["gain_over_same_recipe"]
     speedup = evaluation.timing["speedup"]
     significant = gain["ci_low"] > 0 or gain["ci_high"] < 0
     st.markdown(
         f"**Distilling {'gained' if gain['points'] >= 0 else 'lost'} {abs(gain['points']):.2f} percentage points** of "
-        f"accuracy against training the same network from the labels alone (95 % interval {gain['ci_low']:+.2f} to "
-        f"{gain['ci_high']:+.2f}, p = {gain['p']:.2g}"
-        f"{'' if significant else ': no more than chance can do'}). The student has "
+        f"accuracy, for this teacher, against plain training of the same network with a recipe of its own (95 % "
+        f"interval {gain['ci_low']:+.2f} to {gain['ci_high']:+.2f}, p = {gain['p']:.2g}"
+        f"{'' if significant else ': no more than chance can do'}); against the same recipe without a teacher it is "
+        f"{control['points']:+.2f} ({control['ci_low']:+.2f} to {control['ci_high']:+.2f}). The student has "
         f"**{times(compression['parameters'], 'fewer', 'more')} parameters** than its teacher; it predicts "
         f"{times(speedup['latency'], 'faster', 'slower')} on one image, "
         f"{times(speedup['throughput'], 'faster', 'slower')} on many at once."
@@ -61,7 +63,7 @@ def show_models(models: dict[str, LoadedModel], evaluation: TimedEvaluation | No
             if evaluation:
                 images = len(evaluation.labels)
                 correct = int((evaluation.predicted[role] == evaluation.labels).sum())
-                low, high = accuracy_interval(correct, images)
+                low, high = accuracy_interval(correct / images, images)
                 intervals[role] = (correct / images, low, high)
                 st.metric("Accuracy on the test set", f"{100 * correct / images:.2f} %")
                 st.caption(

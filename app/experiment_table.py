@@ -18,10 +18,17 @@ COLUMNS = {  # title: key of the row, and how the column is written
     "Teacher (%)": ("teacher.accuracy", number(format="%.2f")),
     "Distilled (%)": ("distilled.accuracy", number(format="%.2f")),
     "Scratch (%)": ("scratch.accuracy", number(format="%.2f")),
-    "Gain (points)": ("gain.points", number(format="%+.2f", help="distilled minus scratch, percentage points")),
+    "Gain (points)": (
+        "gain.points",
+        number(format="%+.2f", help="distilled minus plain training with its own recipe, percentage points"),
+    ),
     "Gain from": ("gain.ci_low", number(format="%+.2f", help="low end of the gain's 95 % interval")),
     "Gain to": ("gain.ci_high", number(format="%+.2f", help="high end of the gain's 95 % interval")),
     "p": ("gain.p", number(format="scientific", help="of the hypothesis that distilling gains nothing")),
+    "Over same recipe": (
+        "gain_over_same_recipe.points",
+        number(format="%+.2f", help="distilled minus the same recipe without a teacher, percentage points"),
+    ),
     "Temperature": ("distill.temperature", number(format="%.3g")),
     "Alpha": ("distill.alpha", number(format="%.3g", help="weight of the hard-label loss")),
     "Method": ("distill.method", None),

@@ -20,6 +20,7 @@ METRICS = (  # of metrics/evaluate.json
     "gain.ci_low",
     "gain.ci_high",
     "gain.p",
+    "gain_over_same_recipe.points",
     "compression.parameters",
     "compression.bytes",
 )

@@ -13,7 +13,7 @@ def show() -> None:
         st.caption(
             "The *teacher* is the model that exists. The *distilled* student learned from the labels and from the "
             "teacher's predictions; the student *from scratch*, the same network with the same budget, from the labels "
-            "alone."
+            "alone, with a recipe of its own."
         )
         if info:
             height, width, channels = info.image_shape

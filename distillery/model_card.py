@@ -66,7 +66,7 @@ def model_card(data: CardData) -> list[str]:
         vars(data),
         correct=correct,
         images=images,
-        interval=accuracy_interval(correct, images),
+        interval=accuracy_interval(correct / images, images),
         colours=_colours(data.info.image_shape[-1]),
         weakest=weakest,
         confused=confused,
@@ -99,7 +99,15 @@ def _weaknesses(data: CardData) -> tuple[list[dict], list[dict]]:
     confusion = confusion_matrix(data.labels, data.predicted, len(classes))
     accuracy, images = per_class_accuracy(confusion), confusion.sum(axis=1)
     known = [number for number in np.argsort(accuracy, kind="stable") if images[number]][:WEAKEST]
-    weakest = [{"name": classes[i], "accuracy": accuracy[i], "images": images[i]} for i in known]
+    weakest = [
+        {
+            "name": classes[i],
+            "accuracy": accuracy[i],
+            "interval": accuracy_interval(accuracy[i], images[i]),
+            "images": images[i],
+        }
+        for i in known
+    ]
     errors = confusion - np.diag(np.diag(confusion))
     worst = [divmod(flat, len(classes)) for flat in np.argsort(-errors, axis=None, kind="stable")[:WEAKEST]]
     confused = [

@@ -1,20 +1,30 @@
-"""How fast models predict, measured alternately so that what disturbs the machine disturbs all of them alike."""
+"""How fast models predict, each in peace, and in turns: what disturbs the machine disturbs all of them alike."""
 
 import os
 import platform
 import re
 import time
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache, partial
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 
+from distillery.data.random_streams import Purpose, generator
+
 WARM_UP_CALLS = 5
+TURNS = 5  # in which each model is measured once
+PAUSE_SECONDS = 0.03  # until the threads of the model before, in another process, have stopped spinning
+WARM_UP_SECONDS = 0.03
+Predict = Callable[[np.ndarray], object]  # takes images
+Seconds = tuple[list[float], list[float]]  # of each call on one image, and on all
 
 
 def measure_alternating(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
-    """Time every call once per round, in turn.
+    """Time every call once per round, in turn, in this process.
 
     Args:
         calls: by name, what to time.
@@ -29,10 +39,14 @@ def measure_alternating(calls: Mapping[str, Callable[[], object]], rounds: int) 
     seconds = {name: np.empty(rounds) for name in calls}
     for number in range(rounds):
         for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            seconds[name][number] = time.perf_counter() - start
+            seconds[name][number] = _seconds(call)
     return seconds
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
 def median_and_spread(values: np.ndarray) -> dict[str, float]:
@@ -42,27 +56,86 @@ def median_and_spread(values: np.ndarray) -> dict[str, float]:
 
 
 def latency_and_throughput(
-    predict: Mapping[str, Callable[[np.ndarray], object]], images: np.ndarray, rounds: int
+    models: Mapping[str, tuple[Callable[[Path], Predict], Path]],
+    images: np.ndarray,
+    rounds: int,
+    here: Mapping[str, Predict] | None = None,
 ) -> dict[str, dict]:
     """Return milliseconds for one image, and images per second in a batch of all.
 
+    Each model is loaded and run in a process of its own: the threads of a runtime go on spinning for a while after a
+    call, and slow down what another runtime does next in the same process. The processes take turns, one works while
+    the others sleep, in an order that is drawn anew for each turn.
+
     Args:
-        predict: by name, takes images.
+        models: by name, a function of a module and the path that it loads the model from.
         images: uint8, (n, height, width, channels).
-        rounds: how often one image is timed; the batch of all a tenth as often, three times at least.
+        rounds: how often one image is timed; the batch of all a tenth as often. Each turn has at least one of both.
+        here: by name, models of a runtime that this process has loaded and that takes seconds to load again; nothing
+            else may run in it meanwhile.
     """
+    calls, (one, many) = {}, (-(-rounds // TURNS), -(-max(3, rounds // 10) // TURNS))
+    with ExitStack() as processes:
+        for name, (load, path) in models.items():
+            calls[name] = processes.enter_context(_process(load, path, images, one, many))
+        for name, predict in (here or {}).items():
+            calls[name] = partial(_time, predict, images, one, many)
+        for call in calls.values():
+            call()  # until all have loaded, none can be timed in peace
+        random = generator(Purpose.TIMING)
+        turns = {name: [] for name in calls}
+        for _ in range(TURNS):
+            for name in random.permutation(list(calls)):
+                turns[name].append(calls[name]())
+    return {name: _summary(of_name, len(images)) for name, of_name in turns.items()}
 
-    def calls(batch: np.ndarray) -> dict[str, Callable[[], object]]:
-        return {name: lambda model=model: model(batch) for name, model in predict.items()}
 
-    one = measure_alternating(calls(images[:1]), rounds)
-    many = measure_alternating(calls(images), max(3, rounds // 10))
+@contextmanager
+def _process(
+    load: Callable[[Path], Predict], path: Path, images: np.ndarray, one: int, many: int
+) -> Iterator[Callable[[], Seconds]]:
+    """Yield what measures, in a process of its own, a model once more."""
+    context = get_context("spawn")
+    connection, other_end = context.Pipe()
+    process = context.Process(target=_serve, args=(other_end, load, path, images, one, many), daemon=True)
+    process.start()
+    other_end.close()
+
+    def measure() -> Seconds:
+        connection.send(None)
+        return connection.recv()
+
+    yield measure
+    connection.close()
+    process.join()
+
+
+def _serve(connection: Connection, load: Callable[[Path], Predict], path: Path, *measurement) -> None:
+    """Measure as often as asked for, until nobody is there who could ask."""
+    predict = load(path)
+    with suppress(EOFError):
+        while True:
+            connection.recv()
+            connection.send(_time(predict, *measurement))
+
+
+def _time(predict: Predict, images: np.ndarray, one: int, many: int) -> Seconds:
+    """Return the seconds of each call, after a pause and calls that are not counted."""
+    time.sleep(PAUSE_SECONDS)
+    seconds = []
+    for batch, rounds in ((images[:1], one), (images, many)):
+        warm = time.perf_counter() + WARM_UP_SECONDS
+        while time.perf_counter() < warm:
+            predict(batch)
+        seconds.append([_seconds(partial(predict, batch)) for _ in range(rounds)])
+    return tuple(seconds)
+
+
+def _summary(turns: Sequence[Seconds], images: int) -> dict[str, dict[str, float]]:
+    one, many = (np.concatenate(seconds) for seconds in zip(*turns, strict=True))
     return {
-        name: {
-            "latency_ms": median_and_spread(1000 * one[name]),
-            "images_per_second": median_and_spread(len(images) / many[name]),
-        }
-        for name in predict
+        "latency_ms": median_and_spread(1000 * one),
+        "images_per_second": median_and_spread(images / many),
     }
 
 

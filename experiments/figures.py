@@ -15,7 +15,7 @@ from distillery.figures import COLOURS, GAIN, HEAT, LOSS, MARKERS, UNDECIDED, ne
 TICKS = (-50, -20, -10, -5, -2, -1, -0.5, 0, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 PANELS = {  # of the heat maps: factor, title, format of the numbers
     "val_accuracy": (100, "accuracy on validation (%)", ".2f"),
-    "gain_points": (1, "gain over scratch on the test set (points)", "+.2f"),
+    "gain_points": (1, "gain over the same recipe on the test set (points)", "+.2f"),
 }
 CELL = 0.62, 0.36  # inches, of a heat map
 
@@ -37,7 +37,7 @@ def gains(headlines: Mapping[str, Mapping]) -> Figure:
         right.axvline(0, color="black", linewidth=1)
         right.set_xscale("symlog", linthresh=1)
         right.margins(x=0.09)  # for the numbers at the edges
-        right.set_xlabel("gain of distilled over scratch (percentage points)\nbars: 95 % interval")
+        right.set_xlabel("gain over plain training (percentage points)\nlines: 95 % interval")
         right.set_title("What distilling gained")
         left.set_yticks(rows, list(headlines))
         left.set_ylim(len(rows) - 0.4, -0.7)  # the first preset on top

@@ -70,7 +70,7 @@ def pairs(shown: list[dict]) -> list[dict[str, float]]:
                 "val_accuracy": metrics["distill.json"]["val_accuracy"],
                 "val_accuracy_std": metrics["distill.json"]["val_accuracy_std"],
                 "accuracy": metrics["evaluate.json"]["distilled"]["accuracy"],
-                "gain_points": metrics["evaluate.json"]["gain"]["points"],
+                "gain_points": metrics["evaluate.json"]["gain_over_same_recipe"]["points"],
             }
     return [rows[pair] for pair in sorted(rows)]
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import yaml
 
+from distillery.evaluation.comparison import mean_accuracy_interval
 from experiments.run import RESULTS, ROOT
 from pipeline.presets import preset_names, preset_text
 from pipeline.tracking.run_log import flat
@@ -22,19 +24,21 @@ TITLES = {  # of metrics, in the order in which a preset's table shows them
     "teacher.errors": "teacher, errors",
     "distilled.accuracy": "distilled, accuracy",
     "distilled.errors": "distilled, errors",
-    "scratch.accuracy": "scratch, accuracy",
-    "scratch.errors": "scratch, errors",
-    "gain.points": "gain (points)",
-    "gain.ci_low": "gain, lower end of the interval",
+    "scratch.accuracy": "plain training, its own recipe, accuracy",
+    "scratch.errors": "plain training, its own recipe, errors",
+    "same_recipe.accuracy": "the same recipe without a teacher, accuracy",
+    "same_recipe.errors": "the same recipe without a teacher, errors",
+    "gain.points": "gain over plain training (points)",
+    "gain_over_same_recipe.points": "gain over the same recipe (points)",
     "omitted.distilled.errors": "distilled, errors on the omitted classes",
     "omitted.distilled.errors_corrected": "distilled, errors on the omitted classes, bias corrected",
     "omitted.distilled.errors_in_all_corrected": "distilled, errors in all, bias corrected",
-    "omitted.scratch.errors_in_all_corrected": "scratch, errors in all, bias corrected",
+    "omitted.scratch.errors_in_all_corrected": "plain training, errors in all, bias corrected",
     "compression.parameters": "parameters, teacher ÷ student",
 }
 PAGE, PICTURES = ROOT / "RESULTS.md", RESULTS
 ORIGINALS, TEMPLATE = ROOT / "experiments/originals.yaml", ROOT / "experiments/results.md.jinja"
-SIGNS = {"at_most": "≤", "at_least": "≥", "above": ">"}
+SIGNS = {"at_most": "≤", "at_least": "≥"}
 
 
 def main() -> None:
@@ -43,7 +47,11 @@ def main() -> None:
     from experiments.figures import gains, temperature_and_alpha
 
     originals = read_yaml(ORIGINALS)
-    runs = {name: _run(name, own) for name, own in originals.items() if (RESULTS / name / "run.json").is_file()}
+    kept = [name for name in originals if (RESULTS / name / "run.json").is_file()]
+    runs = {name: _run(name, originals[name]) for name in kept if (RESULTS / name / "answers.npz").is_file()}
+    # Made before plain training had a recipe of its own: their students from scratch had that of the distilled ones.
+    older = {name: _read(name, "evaluate") for name in kept if name not in runs}
+    methods = {path.stem.removeprefix("methods_"): _read_json(path) for path in sorted(RESULTS.glob("methods_*.json"))}
     grids = [_grid(path) for path in sorted(RESULTS.glob("grid_*.json"))]
     save_figure(gains({name: run["headline"] for name, run in runs.items()}), PICTURES / "gains.png")
     for grid in grids:
@@ -51,10 +59,16 @@ def main() -> None:
         save_figure(figure, PICTURES / f"grid_{grid['preset']}.png")
     text = render(
         TEMPLATE,
-        {"shown": shown},
+        {
+            "shown": shown,
+            "gain": gain_text,
+            "counted": lambda count, noun: f"{count} {noun}{'' if count == 1 else 's'}",
+        },
         runs=runs,
         grids=grids,
-        missing=[name for name in originals if name not in runs],
+        methods=methods,
+        older=older,
+        missing=[name for name in originals if name not in kept],
         titles=TITLES,
         goal_text=goal_text,
     )
@@ -80,14 +94,19 @@ def _run(name: str, original: Mapping) -> dict[str, Any]:
     machines: dict[str, list[str]] = {}
     for stage, made in ran.items():
         machines.setdefault(_machine(made), []).append(stage)
+    metrics, answers, teachers = dict(flat(headline)), read_answers(name), _if_there(name, "teachers")
     return {
+        "intervals": {metric: interval(metric, metrics, answers) for metric in TITLES if metric in metrics},
+        "by_seed": _errors_by_seed(answers),
+        "plain_recipe": _if_there(name, "plain_recipe"),
+        "teachers": teachers,
+        "teachers_std": np.std([other["gain"]["points"] for other in teachers], ddof=1) if teachers else None,
         "original": original,
         "original_lost": _lost(original["original"]),
         "command": run["command"],
         "stale": stale(name),
         "headline": headline,
-        "metrics": dict(flat(headline)),
-        "seeds": len(read_yaml(RESULTS / name / "params.yaml")["student"]["seeds"]),
+        "metrics": metrics,
         "speedup": _read(name, "timing")["speedup"],
         "folds": _read(name, "distill").get("cross_validation"),
         "ran": ran,
@@ -96,8 +115,49 @@ def _run(name: str, original: Mapping) -> dict[str, Any]:
     }
 
 
-def _read(name: str, metrics: str) -> dict:
-    return json.loads((RESULTS / name / f"{metrics}.json").read_text(encoding="utf-8"))
+def _read(name: str, metrics: str) -> Any:
+    return _read_json(RESULTS / name / f"{metrics}.json")
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _if_there(name: str, metrics: str) -> Any:
+    return _read(name, metrics) if (RESULTS / name / f"{metrics}.json").is_file() else None
+
+
+def read_answers(name: str) -> dict[str, np.ndarray]:
+    """Return the labels (n,) and what every model of a result predicted, by role (models, n)."""
+    with np.load(RESULTS / name / "answers.npz") as answers:
+        return dict(answers)
+
+
+def interval(
+    metric: str, metrics: Mapping[str, float], answers: Mapping[str, np.ndarray]
+) -> tuple[float, float] | None:
+    """Return the 95 % interval of a metric over test images and, where there are several, seeds.
+
+    Args:
+        metric: its name.
+        metrics: of the result, flat.
+        answers: of the result.
+
+    Returns:
+        The low and the high end; None where the metric has none.
+    """
+    name, _, what = metric.rpartition(".")
+    if what == "points":
+        return metrics[f"{name}.ci_low"], metrics[f"{name}.ci_high"]
+    role = name.removeprefix("omitted.")
+    if role not in answers or what == "multiply_adds":
+        return None
+    labels, predicted = answers["labels"], answers[f"{role}_corrected" if what.endswith("corrected") else role]
+    correct = predicted == labels
+    if name.startswith("omitted.") and "in_all" not in what:
+        correct = correct[:, np.isin(labels, answers["omitted"])]
+    low, high = mean_accuracy_interval(correct)
+    return (low, high) if what == "accuracy" else tuple(correct.shape[1] * (1 - end) for end in (high, low))
 
 
 def _machine(made: Mapping) -> str:
@@ -109,9 +169,9 @@ def _machine(made: Mapping) -> str:
 
 
 def _lost(original: Mapping[str, float]) -> tuple[str, str] | None:
-    """Return the original's distilled and scratch figure where its distilled student is the worse one."""
+    """Return the original's figures with and without distilling where its distilled student is the worse one."""
     for unit, better in (("accuracy", 1), ("errors", -1)):
-        names = f"distilled.{unit}", f"scratch.{unit}"
+        names = f"distilled.{unit}", f"same_recipe.{unit}"
         if all(name in original for name in names):
             distilled, scratch = (original[name] for name in names)
             if better * (distilled - scratch) < 0:
@@ -121,7 +181,7 @@ def _lost(original: Mapping[str, float]) -> tuple[str, str] | None:
 
 def _grid(path: Path) -> dict[str, Any]:
     """Return what the template shows of a sweep, and the command that makes it in the clone where its preset ran."""
-    preset, sweep = path.stem.removeprefix("grid_"), json.loads(path.read_text(encoding="utf-8"))
+    preset, sweep = path.stem.removeprefix("grid_"), _read_json(path)
     pairs = sweep["pairs"]
     temperatures, alphas = (
         ",".join(f"{value:g}" for value in sorted({row[key] for row in pairs})) for key in ("temperature", "alpha")
@@ -150,6 +210,20 @@ def stale(name: str) -> bool:
     return any(now.get(parameter) not in (value, "auto") for parameter, value in then)
 
 
+def _errors_by_seed(answers: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
+    """Return the errors of every student, by name of the metric that is their mean."""
+    return {
+        f"{role}.errors": (answers[role] != answers["labels"]).sum(axis=1).tolist()
+        for role in ("distilled", "scratch", "same_recipe")
+        if len(answers[role]) > 1
+    }
+
+
+def gain_text(gain: Mapping[str, float]) -> str:
+    """Return a gain in points with its interval."""
+    return f"{gain['points']:+.2f} [{gain['ci_low']:+.2f}, {gain['ci_high']:+.2f}]"
+
+
 def shown(value: float, metric: str) -> str:
     """Return a number as its metric is read."""
     if metric.endswith("accuracy"):
@@ -159,15 +233,22 @@ def shown(value: float, metric: str) -> str:
     return f"{value:,.2f}" if metric.startswith("compression") else f"{value:,.1f}".removesuffix(".0")
 
 
-def goal_text(metric: str, goal: Mapping[str, float], value: float) -> str:
-    """Return whether a goal (`at_most`, `at_least` or `above`) is reached, and by how much it is missed."""
+def goal_text(metric: str, goal: Mapping[str, float], value: float, ends: tuple[float, float]) -> str:
+    """Return whether a goal (`at_most` or `at_least`) is reached: its bound is outside the interval, on the right side.
+
+    Args:
+        metric: its name.
+        goal: the bound, by its sign.
+        value: the metric.
+        ends: of its interval.
+    """
     ((sign, bound),) = goal.items()
     missed = value - bound if sign == "at_most" else bound - value
     text = f"{SIGNS[sign]} {shown(bound, metric)}"
-    if missed < 0 or (missed == 0 and sign != "above"):
-        return f"{text}: reached"
     by = f"{100 * missed:.3g} points" if metric.endswith("accuracy") else f"{missed:.3g}"
-    return f"{text}: **missed by {by}**"
+    if ends[0] <= bound <= ends[1]:
+        return f"{text}: at the edge" + (f", missed by {by}" if missed > 0 else "")
+    return f"{text}: **missed by {by}**" if missed > 0 else f"{text}: reached"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Run presets as the README says, each in a clone, and keep their metrics in `results/<name>/`.
+"""Run presets as the README says, each in a clone, and keep metrics and answers in `results/<name>/`.
 
     python -m experiments.run hinton cifar10
     python -m experiments.run hinton_no_threes --as hinton_only_7_8 --set 'student.omit_classes=[0,1,2,3,4,5,6,9]'
@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from distillery.timing import processor
 from pipeline.presets import preset_names
@@ -96,6 +97,22 @@ def repro(preset: str, overrides: list[str], folder: Path) -> tuple[str, dict[st
     return f"{shlex.join(written)} && {shlex.join(command)}", seconds, not_run
 
 
+def experiment(folder: Path, stage: str, overrides: Iterable[str]) -> dict[str, Any]:
+    """Run a DVC experiment in a clone, up to a stage.
+
+    Args:
+        folder: the clone.
+        stage: the last one to run.
+        overrides: `section.key=value`.
+
+    Returns:
+        The content of `metrics/<name>.json`, by name.
+    """
+    words = [word for override in overrides for word in ("-S", override)]
+    subprocess.run(["dvc", "exp", "run", *words, stage], cwd=folder, env=environment(), check=True)
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (folder / "metrics").glob("*.json")}
+
+
 def _shown(lines: Iterable[str]) -> Iterable[str]:
     for line in lines:
         print(line, end="", flush=True)
@@ -103,7 +120,7 @@ def _shown(lines: Iterable[str]) -> Iterable[str]:
 
 
 def keep(name: str, folder: Path, command: str, seconds: dict[str, float], not_run: list[str]) -> None:
-    """Copy the metrics of a clone to `results/<name>/` and write beside them how they were made.
+    """Copy metrics and answers of a clone to `results/<name>/` and write beside them how they were made.
 
     Each stage keeps where and when it really ran: a stage that DVC restored from its cache keeps what an earlier
     `run.json` here has of it.
@@ -113,7 +130,8 @@ def keep(name: str, folder: Path, command: str, seconds: dict[str, float], not_r
     earlier = json.loads((target / "run.json").read_text(encoding="utf-8")) if (target / "run.json").is_file() else {}
     for path in sorted((folder / "metrics").glob("*.json")):
         shutil.copy(path, target / path.name)
-    shutil.copy(folder / "params.yaml", target / "params.yaml")
+    for path in (folder / "params.yaml", folder / "models/answers.npz"):
+        shutil.copy(path, target / path.name)
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
     made = {
         "commit": commit.stdout.strip(),

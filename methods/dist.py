@@ -8,7 +8,8 @@ def loss(labels, teacher, student, temperature, *, beta: float = 1.0, gamma: flo
 
     ρ is the Pearson correlation of the teacher's and the student's probabilities, within an image over the classes, and
     within a class over the images of the batch: what matters is their relation, not their size. With two classes the
-    relation between classes is always 1 or −1, so that only the other term teaches.
+    relation between classes is always 1 or −1, so that only the other term teaches. The paper adds it to the loss of
+    the labels with equal weight, `distill.alpha` 0.5; its code multiplies it by T², as `distill.t_squared` does.
 
     Args:
         labels: not used.

@@ -7,7 +7,8 @@ def loss(labels, teacher, student, temperature, *, alpha: float = 1.0, beta: flo
     """Return alpha · KL(b_t ‖ b_s) + beta · KL(p̂_t ‖ p̂_s), averaged over the batch.
 
     b is the pair (probability of the label, of the rest); p̂ is the distribution over the rest alone. With alpha 1, and
-    beta the teacher's probability of the rest, image by image, it is the loss of `kd`.
+    beta the teacher's probability of the rest, image by image, it is the loss of `kd`. The paper adds it, times T²,
+    to the loss of the labels with equal weight: `distill.alpha` 0.5.
 
     Args:
         labels: int, (batch,), the classes' indices.

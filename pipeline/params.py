@@ -8,6 +8,7 @@ It checks; what a value means stands in `distillery/`, which the stages depend o
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from pydantic import (
     create_model,
     field_validator,
 )
+from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.error import ReusedAnchorWarning
 
@@ -255,7 +257,23 @@ def _distill() -> type[SharedDistill]:
 
 
 class TrainScratch(Section):
+    """What plain training may set otherwise than `student`: distillation is compared with the best that it can do."""
+
     label_smoothing: float = Field(ge=0, lt=1, description="part of each label spread evenly over all classes")
+    # None stands for the students'. These need not stand in the file.
+    learning_rate: LearningRate | None = Field(None, description="peak learning rate of AdamW; `null`: the students'")
+    weight_decay: WeightDecay | None = Field(None, description="decoupled weight decay of AdamW; `null`: the students'")
+    dropout: Dropout | None = Field(
+        None, description="dropout rate where the architecture has dropout; `null`: the students'"
+    )
+    max_shift: MaxShift | None = Field(
+        None,
+        description="augmentation: the largest shift in pixels, up to a quarter of the shorter side, drawn anew each"
+        " epoch; `null`: the students'",
+    )
+    horizontal_flip: bool | None = Field(
+        None, description="augmentation: mirrored left to right or not, drawn anew each epoch; `null`: the students'"
+    )
 
 
 class Evaluate(Section):
@@ -393,7 +411,9 @@ def markdown() -> str:
         "|---|---|---|---|",
     ]
     for name, field in _fields(schema()):
-        default = str(defaults[name]).lower() if isinstance(defaults[name], bool) else defaults[name]
+        default = defaults[name]
+        if default is None or isinstance(default, bool):
+            default = json.dumps(default)
         lines.append(f"| `{name}` | `{default}` | {field.description} | {_accepted(name, field)} |")
     return "\n".join(lines) + "\n"
 
@@ -422,6 +442,8 @@ ACCEPTED = {  # of parameters whose check is a function
 def _accepted(name: str, field: Any) -> str:
     if name in ACCEPTED:
         return ACCEPTED[name]
+    if type(None) in get_args(field.annotation):
+        return f"{_accepted(name, FieldInfo.from_annotation(get_args(field.annotation)[0]))}; or `null`"
     if get_origin(field.annotation) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(field.annotation))
     if field.annotation is bool:

@@ -64,7 +64,7 @@ def _take(folder: Path) -> tuple[Path, FileLock] | None:
         owner.acquire(blocking=False)
     except Timeout:
         return None
-    for half_written in folder.glob(".*"):  # by a process that was killed
+    for half_written in folder.rglob(".*"):  # by a process that was killed
         half_written.unlink()
     return folder, owner
 

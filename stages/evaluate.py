@@ -1,4 +1,4 @@
-"""evaluate: teacher, distilled students and students from scratch on the test set: metrics, figures, comparison."""
+"""evaluate: teacher and students on the test set: metrics, figures, and whether distilling is better."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -10,34 +10,40 @@ import pandas as pd
 
 from distillery import figures
 from distillery.data.errors import InputError
-from distillery.data.files import file_digest, write_json
+from distillery.data.files import atomic_write, file_digest, write_json
 from distillery.data.prepared import load_info, load_split
 from distillery.data.tables import read_table, write_table
+from distillery.evaluation.comparison import accuracy_interval
 from distillery.evaluation.instructive import instructive_images
 from distillery.evaluation.results import Evaluation, compare_roles
-from distillery.evaluation.roles import RoleOutputs
-from distillery.evaluation.unseen import Unseen
+from distillery.evaluation.roles import ROLES, RoleOutputs
+from distillery.evaluation.unseen import Unseen, corrected_predictions
 from distillery.learning.metrics import by_class_name
-from distillery.learning.onnx_model import OnnxModel
+from distillery.learning.onnx_model import OnnxModel, load_onnx
 from distillery.learning.teacher_files import Teacher, load_teacher
 from distillery.students.choice import Students, load_students, onnx_models, predict_students
 from distillery.timing import cores, latency_and_throughput, processor, speedup
 
 PREPARED = Path("data/prepared")
 TEACHER = Path("models/teacher")
-STUDENTS = {"distilled": Path("models/distilled"), "scratch": Path("models/scratch")}
+STUDENTS = {role: Path("models") / role for role in ("distilled", "scratch", "same_recipe")}
 CURVES = {
     "teacher": Path("plots/train_teacher/curves.csv"),
     "distilled": Path("plots/distill/curves.csv"),
     "scratch": Path("plots/train_scratch/curves.csv"),
 }
 METRICS, TABLES, FIGURES = Path("metrics"), Path("plots/evaluate"), Path("plots/figures")
+ANSWERS = Path("models/answers.npz")
+OVER = {
+    "gain": "plain training with its own recipe",
+    "gain_over_same_recipe": "the same recipe without a teacher",
+}
 RECEIPT = Path("models/evaluated.json")  # not in Git: a fresh clone has no record of an evaluation yet, and makes one
 
 
 @dataclass(frozen=True)
 class Models:
-    """The teacher, and the students by role (distilled, scratch), each by seed."""
+    """The teacher, and the students by role, each by seed."""
 
     teacher: Teacher
     students: Mapping[str, Students]
@@ -63,6 +69,7 @@ def main(params, run) -> None:
     unseen = unseen_classes(models, info.classes)
     evaluation = compare_roles(info.classes, labels, roles, settings.calibration_bins, unseen)
     write_and_log(evaluation, run)
+    write_answers(labels, roles, unseen)
 
     print("latency and throughput, teacher and student in turn", flush=True)
     timing = measure(models, np.asarray(test.images[: settings.timing_batch]), settings.timing_rounds)
@@ -80,7 +87,7 @@ def main(params, run) -> None:
     run.figure("comparison", "comparison_with_latency", **cost, milliseconds=milliseconds)
 
     digests = models.digests()
-    run.made_by(digests)
+    run.made_by({role: digests[role] for role in ROLES})
     write_json(RECEIPT, digests | {"test": test.digest})
     print_summary(evaluation.headline, timing, seeds=len(roles["distilled"].logits))
     warn_of_constant_predictors(evaluation.quality, roles, run)
@@ -110,7 +117,7 @@ def predict(models: Models, images: np.ndarray) -> dict[str, RoleOutputs]:
             parameters=chosen.parameters,
             bytes=students.chosen.stat().st_size,
             multiply_adds=chosen.multiply_adds,
-            curves=curves[role],
+            curves=curves.get(role, {}),
         )
     return roles
 
@@ -135,8 +142,14 @@ def write_and_log(evaluation: Evaluation, run) -> None:
     write_json(METRICS / "quality.json", evaluation.quality)
     write_json(METRICS / "per_class.json", per_class)
     numbers = {name: number for number, name in enumerate(classes)}  # figures write `#7` where no font has the name
-    rows = [(numbers[name], name, role, value) for role, values in per_class.items() for name, value in values.items()]
-    write_table(TABLES / "per_class.csv", pd.DataFrame(rows, columns=["number", "class", "model", "accuracy"]))
+    images = by_class_name(np.bincount(evaluation.labels, minlength=len(classes)), classes)
+    rows = [
+        (numbers[name], name, role, value, *accuracy_interval(value, images[name]), images[name])
+        for role, values in per_class.items()
+        for name, value in values.items()
+    ]
+    columns = ["number", "class", "model", "accuracy", "interval_low", "interval_high", "images"]
+    write_table(TABLES / "per_class.csv", pd.DataFrame(rows, columns=columns))
     columns = {"actual": evaluation.labels, **evaluation.predicted}
     names = {column: np.asarray(classes, dtype=object)[values] for column, values in columns.items()}
     write_table(TABLES / "predictions.csv", pd.DataFrame(names))
@@ -145,15 +158,34 @@ def write_and_log(evaluation: Evaluation, run) -> None:
     run.table("per_class_accuracy.json", per_class)
 
 
+def write_answers(labels: np.ndarray, roles: Mapping[str, RoleOutputs], unseen: Unseen | None) -> None:
+    """Write the labels (n,) and each role's predicted classes (models, n), from which all errors and gains follow.
+
+    Of students that did not see all classes also what they predict with their bias corrected, `<role>_corrected`, and
+    which classes these are, `omitted`.
+    """
+    answers = {"labels": labels} | {role: outputs.predicted for role, outputs in roles.items()}
+    if unseen:
+        answers |= {f"{role}_corrected": classes for role, classes in corrected_predictions(unseen, roles).items()}
+        answers["omitted"] = np.array(unseen.classes)
+    with atomic_write(ANSWERS) as temporary:
+        np.savez_compressed(temporary, **{name: values.astype(np.uint16) for name, values in answers.items()})
+
+
 def measure(models: Models, images: np.ndarray, rounds: int) -> dict:
     """Return how fast teacher and student predict as they ship, and how many times as fast the student does.
 
     Both run in ONNX Runtime, since Keras's own overhead would hide the difference; a teacher that ONNX does not have
     runs in Keras, and `machine` says so.
     """
-    student = models.onnx["distilled"][models.students["distilled"].chosen_seed]
-    teacher = models.teacher.onnx or models.teacher
-    timing = latency_and_throughput({"teacher": teacher.predict, "distilled": student.predict}, images, rounds)
+    paths = {"distilled": models.students["distilled"].chosen.with_suffix(".onnx")}
+    here = {}
+    if models.teacher.onnx:
+        paths["teacher"] = models.teacher.onnx.path
+    else:
+        here["teacher"] = models.teacher.predict
+    timed = latency_and_throughput({role: (load_onnx, path) for role, path in paths.items()}, images, rounds, here)
+    timing = {role: timed[role] for role in ("teacher", "distilled")}
     return timing | {"speedup": speedup(timing["teacher"], timing["distilled"])}
 
 
@@ -174,16 +206,16 @@ def machine(models: Models) -> dict:
 def costs(roles: Mapping[str, RoleOutputs], headline: Mapping) -> dict[str, dict[str, float]]:
     """Return the numbers of the figure `comparison`, which weighs accuracy against size."""
     return {
-        "accuracy": {role: headline[role]["accuracy"] for role in roles},
-        "accuracy_std": {role: headline[role]["accuracy_std"] for role in STUDENTS},
-        "parameters": {role: outputs.parameters for role, outputs in roles.items()},
-        "kilobytes": {role: outputs.bytes / 1000 for role, outputs in roles.items()},
+        "accuracy": {role: headline[role]["accuracy"] for role in ROLES},
+        "accuracy_std": {role: headline[role]["accuracy_std"] for role in ROLES if role != "teacher"},
+        "parameters": {role: roles[role].parameters for role in ROLES},
+        "kilobytes": {role: roles[role].bytes / 1000 for role in ROLES},
     }
 
 
 def print_summary(headline: Mapping, timing: Mapping, seeds: int) -> None:
     """Print accuracy, gain and compression."""
-    for role in CURVES:
+    for role in ROLES:
         accuracy, errors = headline[role]["accuracy"], headline[role]["errors"]
         print(f"{role:>10}: accuracy {100 * accuracy:.2f} %, {errors:.1f} errors")
     for role, omitted in headline.get("omitted", {}).items():
@@ -192,11 +224,16 @@ def print_summary(headline: Mapping, timing: Mapping, seeds: int) -> None:
             f"validation {100 * omitted['accuracy_corrected']:.2f} %, "
             f"then {omitted['errors_in_all_corrected']:.1f} errors in all"
         )
-    gain, compression, times = headline["gain"], headline["compression"], timing["speedup"]
+    for title, (name, over) in zip(("gain", ""), OVER.items(), strict=True):
+        gain = headline[name]
+        print(
+            f"{title:>10}{':' if title else ' '} {gain['points']:+.2f} points over {over} "
+            f"(95 % interval {gain['ci_low']:+.2f} to {gain['ci_high']:+.2f}, p = {gain['p']:.2g})"
+        )
+    compression, times = headline["compression"], timing["speedup"]
     fewer_adds = f", {fewer(compression['multiply_adds'])} multiply-adds" if "multiply_adds" in compression else ""
     print(
-        f"      gain: {gain['points']:+.2f} points for distilling "
-        f"(95 % interval {gain['ci_low']:+.2f} to {gain['ci_high']:+.2f}, p = {gain['p']:.2g}; {varied(seeds)})\n"
+        f"            {varied(seeds)}\n"
         f"   student: {fewer(compression['parameters'])} parameters, {fewer(compression['bytes'])} bytes{fewer_adds}\n"
         f"     speed: {times['latency']:.1f}x on one image, {times['throughput']:.1f}x on many, in ONNX Runtime",
         flush=True,
@@ -204,8 +241,8 @@ def print_summary(headline: Mapping, timing: Mapping, seeds: int) -> None:
 
 
 def varied(seeds: int) -> str:
-    """Return in words what the interval of the gain is over."""
-    return "for these two models: one seed" if seeds == 1 else f"over test images and {seeds} seeds"
+    """Return in words what the intervals of the gains are over, and what they hold for."""
+    return "for these models: one seed" if seeds == 1 else f"over test images and {seeds} seeds, for this teacher"
 
 
 def fewer(ratio: float) -> str:
@@ -219,7 +256,7 @@ def warn_of_constant_predictors(quality: Mapping, roles: Mapping[str, RoleOutput
         if count := quality[role]["constant_predictors"]:
             warning = (
                 f"{count} of {len(outputs.logits)} models of role {role} predict the same class for every test image:"
-                f" they learned nothing; look at learning_rate and epochs, and at {CURVES[role]}"
+                f" they learned nothing; look at learning_rate and epochs, and at {CURVES.get(role, CURVES['scratch'])}"
             )
             print(f"warning: {warning}", flush=True)
             run.tags({f"distillery.warning.{role}": warning})

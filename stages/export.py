@@ -8,11 +8,12 @@ import numpy as np
 from distillery.data.errors import InputError
 from distillery.data.files import write_json
 from distillery.data.prepared import Split, load_info, load_split
+from distillery.data.random_streams import Purpose, generator
 from distillery.export.check import Loss, format_metrics, loss
 from distillery.export.formats import FORMATS
 from distillery.export.preprocessing import described
 from distillery.export.student import ExportedStudent
-from distillery.learning.prediction import predict_in_batches
+from distillery.learning.prediction import Predict, predict_in_batches
 from distillery.learning.saving import load_model
 from distillery.students.choice import load_students
 from distillery.timing import latency_and_throughput
@@ -57,8 +58,7 @@ def main(params, run) -> None:
     metrics = format_metrics(np.asarray(test.labels), logits, sizes)
     metrics["keras"]["parameters"] = student.model.count_params()
     metrics["litert_int8"]["val_points_lost"] = lost.points
-    images = np.asarray(test.images[: params.evaluate.timing_batch])
-    timing = latency_and_throughput(predict, images, params.evaluate.timing_rounds)
+    timing = measure(paths, predict["keras"], np.asarray(test.images[: params.evaluate.timing_batch]), params.evaluate)
     write_json(METRICS / "export.json", metrics)
     write_json(METRICS / "export_timing.json", timing)
     run.metrics(metrics)
@@ -66,6 +66,13 @@ def main(params, run) -> None:
     for path in (*paths.values(), classes, preprocessing):
         run.artifact(path, "exported")
     print_table(metrics, timing)
+
+
+def measure(paths: Mapping[str, Path], in_keras: Predict, images: np.ndarray, settings) -> dict[str, dict]:
+    """Return how fast each format predicts: Keras in this process, which has loaded it, the others in their own."""
+    others = {name: (format.load, paths[name]) for name, format in FORMATS.items() if name != "keras"}
+    timing = latency_and_throughput(others, images, settings.timing_rounds, here={"keras": in_keras})
+    return {name: timing[name] for name in FORMATS}
 
 
 def check_int8(path: Path, lost: Loss, settings) -> None:
@@ -84,7 +91,8 @@ def check_int8(path: Path, lost: Loss, settings) -> None:
 def sample(split: Split, count: int, seed: int) -> np.ndarray:
     """Return some images, drawn at random: the first images of a data set may all show one class."""
     images = len(split.labels)
-    return split.images[np.sort(np.random.default_rng(seed).choice(images, min(count, images), replace=False))]
+    random = generator(Purpose.CALIBRATION_IMAGES, seed)
+    return split.images[np.sort(random.choice(images, min(count, images), replace=False))]
 
 
 def print_table(metrics: Mapping, timing: Mapping) -> None:

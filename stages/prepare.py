@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from distillery.data.prepared import save_prepared
+from distillery.data.random_streams import Purpose, generator
 from distillery.datasets.duplicates import near_duplicates, without_duplicates
 from distillery.datasets.load import dataset_name, load_dataset
 from distillery.datasets.splits import draw_validation
@@ -39,7 +40,7 @@ def main(params, run) -> None:
     run.table("dataset.json", info.tree())
     counts = {part: list(images_of.values()) for part, images_of in info.class_counts.items()}
     run.figure("class_balance", "class_balance", counts=counts, classes=info.classes)
-    random = np.random.default_rng(settings.seed)
+    random = generator(Purpose.SAMPLE_SHEET, settings.seed)
     images = len(dataset.train_labels)
     sample = np.sort(random.choice(images, min(SAMPLE_IMAGES, images), replace=False))
     run.figure(

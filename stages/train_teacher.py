@@ -20,7 +20,7 @@ from distillery.learning.saving import load_model
 from distillery.learning.teacher import as_teacher
 from distillery.learning.teacher_check import doubts
 from distillery.learning.teacher_files import KERAS_FILE, save_teacher
-from distillery.learning.training import compile_model, evaluate_pretrained, fit
+from distillery.learning.training import compile_model, evaluate_pretrained, fit, training_accuracy
 
 PREPARED = Path("data/prepared")
 TEACHER = Path("models/teacher")
@@ -54,9 +54,12 @@ def main(params, run, resume_folder: Path | None = None) -> None:
         for doubt in doubts(np.asarray(validation.labels), logits, info.classes):
             print(f"warning: {settings.model}: {doubt}", flush=True)
 
+    val_accuracy = float((logits.argmax(axis=1) == validation.labels).mean())
+    learned = training_accuracy(teacher, Examples(train.images, train.labels), len(logits))
     metrics = {
-        "val_accuracy": float((logits.argmax(axis=1) == validation.labels).mean()),
+        "val_accuracy": val_accuracy,
         "val_loss": negative_log_likelihood(validation.labels, logits),
+        "overfitting_points": 100 * (learned - val_accuracy),
         "best_epoch": result.best_epoch,
     }
     save_teacher(teacher, TEACHER, validation.images[:100], precision)
@@ -82,8 +85,8 @@ def train_on_labels(
     check_devices("train_teacher.devices", settings.devices)
     model = build_model(spec, settings.seed, precision, settings.devices)
     augmentation = Policy(settings.max_shift, settings.horizontal_flip)
-    examples = Examples(train.images, train.labels)
-    batches = Batches(examples, settings.batch_size, settings.seed, augmentation, settings.devices)
+    examples = Examples(train.images, train.labels, augmentation=augmentation)
+    batches = Batches(examples, settings.batch_size, settings.seed, settings.devices)
     compile_model(model, settings, len(batches), label_smoothing=0.0)
     result = fit(model, batches, validation, settings.epochs, on_epoch_end, checkpoint)
     return float32_copy(model, spec, settings.seed), result

@@ -22,8 +22,18 @@ MADE = ("metrics/", "plots/", "MODEL_CARD.md", "dvc.lock")  # by the pipeline, a
 collect_ignore = [] if os.environ.get("BROWSER") else ["test_app_in_browser.py"]
 SMALL = {  # digits, and as little training as shows a result
     "prepare": {"dataset": "datasets/digits.py"},
-    "student": {"epochs": 3, "batch_size": 32, "learning_rate": 0.003, "precision": "float32", "seeds": [0, 1]},
+    "student": {
+        "epochs": 3,
+        "batch_size": 32,
+        "learning_rate": 0.003,
+        "precision": "float32",
+        "seeds": [0, 1],
+        "max_shift": 0,
+        "views": 1,
+    },
     "train_teacher": {"epochs": 4, "batch_size": 32, "precision": "float32", "max_shift": 0},
+    "train_scratch": {"label_smoothing": 0.1, "learning_rate": 0.002},
+    "distill": {"temperature": 4.0, "alpha": 0.1},
     "evaluate": {"timing_rounds": 5, "timing_batch": 100},
     "export": {"calibration_images": 100, "int8_max_loss": 5.0},  # there are 144 validation images
 }

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from conftest import model
 
+from distillery.data.random_streams import Purpose, generator
 from distillery.learning.augmentation import Policy, Views, apply
 from distillery.learning.batches import Batches, Examples
 from distillery.learning.prediction import predict_logits
@@ -43,12 +44,20 @@ def test_every_epoch_has_every_image_once_with_its_own_label_and_logits(digits, 
 
 def test_augmented_batches_depend_on_seed_epoch_and_batch_alone(digits):
     def images(seed, epoch, segment_bytes=2**28):
-        batches = Batches(Examples(*digits), 50, seed, Policy(max_shift=2), segment_bytes=segment_bytes)
+        batches = Batches(Examples(*digits, augmentation=Policy(max_shift=2)), 50, seed, segment_bytes=segment_bytes)
         return np.concatenate([shown for shown, _ in batches.segments(epoch)])
 
     np.testing.assert_array_equal(images(1, 3), images(1, 3, segment_bytes=10_000))
     assert not np.array_equal(images(1, 3), images(2, 3))
     assert not np.array_equal(images(1, 3), images(1, 4))
+
+
+def test_purposes_share_no_random_numbers():
+    """Of the same seed and epoch; without a word for the purpose, the first batch would have those of the order."""
+    assert np.random.default_rng([5, 3]).random() == np.random.default_rng([5, 3, 0]).random()
+    drawn = {generator(purpose, *words).random() for purpose in Purpose for words in ((5,), (5, 3), (5, 3, 1))}
+    assert len(drawn) == 3 * len(Purpose)
+    assert generator(Purpose.ORDER, 5, 3).random() == generator(Purpose.ORDER, 5, 3).random()
 
 
 def test_on_several_devices_only_the_rest_of_an_epoch_is_left_out(digits):

@@ -10,8 +10,15 @@ from samples import random_logits
 from scipy.stats import binomtest, ttest_rel
 from scipy.stats import t as student_t
 
-from benchmarks.coverage import simulate
-from distillery.evaluation.comparison import accuracy_gain, accuracy_interval, agreement, sign_test
+from benchmarks.coverage import false_promotions, simulate
+from distillery.evaluation.comparison import (
+    accuracy_gain,
+    accuracy_interval,
+    agreement,
+    mean_accuracy_interval,
+    sign_test,
+    significance,
+)
 
 
 def drawn(seeds: int, images: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -68,7 +75,7 @@ def test_p_and_interval_never_contradict_each_other(seed, seeds, images):
     assert (gain.p < 0.05) == (gain.ci_low > 0 or gain.ci_high < 0)
     assert gain.p == opposite.p
     assert (gain.ci_low, gain.ci_high) == pytest.approx((-opposite.ci_high, -opposite.ci_low))
-    assert (gain.seeds, gain.wins, gain.losses) == (seeds, opposite.losses, opposite.wins)
+    assert (gain.wins, gain.losses) == (opposite.losses, opposite.wins)
 
 
 @pytest.mark.parametrize("images", [360, 10_000])
@@ -101,7 +108,27 @@ def test_sign_test_is_mcnemars_exact(wins, losses):
 @pytest.mark.parametrize(("correct", "images"), [(9929, 10000), (347, 360), (5, 5), (0, 9)])
 def test_accuracy_interval_is_wilsons(correct, images):
     expected = binomtest(correct, images).proportion_ci(0.95, method="wilson")
-    assert accuracy_interval(correct, images) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert accuracy_interval(correct / images, images) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    many = accuracy_interval(np.array([correct / images] * 2), np.array([images, 10 * images]))
+    np.testing.assert_allclose([end[0] for end in many], (expected.low, expected.high), atol=1e-12)
+    assert many[1][1] - many[0][1] < expected.high - expected.low
+
+
+def test_interval_of_a_mean_accuracy_is_that_of_a_gain_over_nothing():
+    first, _ = drawn(4, 300)
+    gain = accuracy_gain(first, np.zeros_like(first))
+    assert mean_accuracy_interval(first) == pytest.approx((gain.ci_low / 100, gain.ci_high / 100))
+    assert mean_accuracy_interval(first[:1]) == accuracy_interval(first[0].mean(), 300)
+    assert mean_accuracy_interval(np.ones((3, 10), bool)) == (1, 1)
+
+
+def test_risk_of_all_challenges_together_stays_below_five_percent():
+    """The bounds of two-sided tests, of which half is for the better side; then twenty equal challengers, simulated."""
+    assert significance(1) == pytest.approx(0.05)
+    assert sum(significance(test) / 2 for test in range(1, 100_000)) <= 0.05
+    found = false_promotions(360, trials=500)
+    assert found["registry"] <= 0.05
+    assert found["fixed"] > 0.08  # what every test at 0.05 costs
 
 
 def test_agreement_counts_equal_predictions():

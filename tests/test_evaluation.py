@@ -1,13 +1,17 @@
 """The evaluation: headline, quality, calibration, unseen classes, instructive images."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import random_logits
 from scipy.special import softmax
+from sklearn.metrics import balanced_accuracy_score
 
-from distillery.evaluation.calibration import expected_calibration_error
+from distillery.evaluation.calibration import calibration_error_by_chance, expected_calibration_error
+from distillery.evaluation.comparison import accuracy_gain
 from distillery.evaluation.instructive import instructive_images, instructive_order
 from distillery.evaluation.results import compare_roles
 from distillery.evaluation.roles import RoleOutputs
@@ -41,6 +45,30 @@ def test_calibrated_classifier_has_a_small_calibration_error():
     labels = (random.random((50_000, 1)) > softmax(logits, axis=1).cumsum(axis=1)).sum(axis=1)  # drawn from it
     assert expected_calibration_error(labels, logits, 15) < 0.01
     assert expected_calibration_error(labels, 5 * logits, 15) > 0.2
+
+
+@pytest.mark.parametrize("images", [360, 10_000])
+def test_calibration_error_by_chance_is_that_of_a_calibrated_model(images):
+    """Labels drawn from the probabilities themselves, again and again: the errors' mean."""
+    random = np.random.default_rng(0)
+    logits = 3 * random.normal(size=(images, 10))
+    thresholds = softmax(logits, axis=1).cumsum(axis=1)
+    errors = [
+        expected_calibration_error((random.random((images, 1)) > thresholds).sum(axis=1), logits, 15) for _ in range(60)
+    ]
+    deviation = np.std(errors) / 60**0.5
+    assert calibration_error_by_chance(logits, 15) == pytest.approx(np.mean(errors), abs=5 * deviation)
+    assert calibration_error_by_chance(logits, 15) == calibration_error_by_chance(logits, 15)
+
+
+def test_balanced_accuracy_counts_every_class_alike():
+    labels = np.array([0] * 8 + [1] * 2)
+    of_zero = np.tile([1.0, 0.0], (10, 1))
+    roles = dict.fromkeys(("teacher", "distilled", "scratch", "same_recipe"), outputs(of_zero[np.newaxis]))
+    evaluation = compare_roles(["a", "b"], labels, roles, 5)
+    assert evaluation.headline["teacher"]["accuracy"] == pytest.approx(0.8)
+    expected = balanced_accuracy_score(labels, np.zeros(10, int))
+    assert evaluation.quality["teacher"]["balanced_accuracy"] == pytest.approx(expected) == pytest.approx(0.5)
 
 
 def test_instructive_images_come_first():
@@ -93,7 +121,7 @@ def test_bias_tuned_on_validation_is_used_on_the_test_set():
 
 
 def three_roles() -> tuple[np.ndarray, dict[str, RoleOutputs]]:
-    """A perfect teacher; three students of each role, of which two distilled ones are constant."""
+    """A perfect teacher; three students of each role, of which two distilled ones and two controls are constant."""
     labels = np.arange(30) % 3
     good = 5 * np.eye(3)[labels]
     constant = np.tile([0.0, 0.0, 1.0], (30, 1))
@@ -101,6 +129,7 @@ def three_roles() -> tuple[np.ndarray, dict[str, RoleOutputs]]:
         "teacher": outputs(good[np.newaxis], parameters=40),
         "distilled": outputs(np.stack([constant, good, constant]), chosen=1),
         "scratch": outputs(np.stack([good] * 3)),
+        "same_recipe": outputs(np.stack([good, constant, constant])),
     }
 
 
@@ -108,8 +137,7 @@ def test_constant_predictors_are_counted():
     labels, roles = three_roles()
     quality = compare_roles(["a", "b", "c"], labels, roles, 5).quality
     counts = {role: quality[role]["constant_predictors"] for role in roles}
-    assert counts == {"teacher": 0, "distilled": 2, "scratch": 0}
-    assert quality["teacher"]["overfitting_points"] == pytest.approx(10)  # at the best epoch
+    assert counts == {"teacher": 0, "distilled": 2, "scratch": 0, "same_recipe": 2}
     assert quality["distilled"]["agreement_with_teacher"] == pytest.approx((1 + 1 / 3 + 1 / 3) / 3)
 
 
@@ -121,6 +149,9 @@ def test_evaluation_holds_means_over_seeds_and_the_chosen_model():
     assert headline["distilled"]["accuracy"] == pytest.approx(5 / 9)
     assert headline["distilled"]["errors"] == pytest.approx(40 / 3)
     assert headline["gain"]["points"] == pytest.approx(-400 / 9)
+    assert headline["gain_over_same_recipe"]["points"] == pytest.approx(0)
+    assert headline["same_recipe"]["errors"] == headline["distilled"]["errors"]
+    assert list(evaluation.predicted) == list(evaluation.class_accuracy) == ["teacher", "distilled", "scratch"]
     assert headline["compression"] == {"parameters": 4, "bytes": 4, "multiply_adds": 4, "student_parameters": 10}
     assert "omitted" not in headline
     np.testing.assert_array_equal(evaluation.predicted["distilled"], labels)
@@ -139,3 +170,18 @@ def test_omitted_classes_are_evaluated_apart():
     evaluation = compare_roles(["a", "b", "c"], labels, roles, 5, Unseen([2], labels, validation))
     assert evaluation.omitted_classes == ["c"]
     assert list(evaluation.headline["omitted"]) == ["distilled", "scratch"]
+
+
+def test_everything_can_be_computed_again_from_the_answers(pipeline):
+    """Errors and gains, and the metrics of the training on validation images, from what each model predicted."""
+    metrics = json.loads((pipeline / "metrics/evaluate.json").read_text())
+    with np.load(pipeline / "models/answers.npz") as answers:
+        labels = answers["labels"]
+        correct = {role: answers[role] == labels for role in ("teacher", "distilled", "scratch", "same_recipe")}
+    for role, of_role in correct.items():
+        assert len(of_role) == (1 if role == "teacher" else 2)
+        assert metrics[role]["errors"] == pytest.approx((~of_role).sum(axis=1).mean())
+    for name, role in (("gain", "scratch"), ("gain_over_same_recipe", "same_recipe")):
+        again = accuracy_gain(correct["distilled"], correct[role])
+        assert metrics[name] == {key: getattr(again, key) for key in ("points", "ci_low", "ci_high", "p")}
+    assert (correct["scratch"] != correct["same_recipe"]).any()

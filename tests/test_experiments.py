@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from distillery.evaluation.comparison import mean_accuracy_interval
 from experiments import page
 from experiments.figures import temperature_and_alpha
 from experiments.grid import pairs
@@ -33,24 +35,42 @@ def test_stage_times_are_the_seconds_between_dvcs_lines():
 
 
 @pytest.mark.parametrize(
-    ("metric", "goal", "value", "text"),
+    ("metric", "goal", "value", "ends", "text"),
     [
-        ("teacher.errors", {"at_most": 67}, 67.0, "≤ 67: reached"),
-        ("teacher.errors", {"at_most": 67}, 67.3333, "≤ 67: **missed by 0.333**"),
-        ("teacher.accuracy", {"at_least": 0.88}, 0.8799, "≥ 88.00 %: **missed by 0.01 points**"),
-        ("gain.ci_low", {"above": 0}, 0.0, "> +0.00: **missed by 0**"),
-        ("gain.points", {"at_least": 1.5}, 2.0, "≥ +1.50: reached"),
+        ("teacher.errors", {"at_most": 67}, 60.0, (54.0, 66.5), "≤ 67: reached"),
+        ("teacher.errors", {"at_most": 67}, 64.0, (50.0, 81.7), "≤ 67: at the edge"),
+        ("teacher.errors", {"at_most": 67}, 67.0, (67.0, 67.0), "≤ 67: at the edge"),
+        ("teacher.errors", {"at_most": 67}, 67.3333, (50.0, 84.0), "≤ 67: at the edge, missed by 0.333"),
+        ("teacher.accuracy", {"at_least": 0.88}, 0.8699, (0.86, 0.8798), "≥ 88.00 %: **missed by 1.01 points**"),
+        ("gain.points", {"at_least": 1.5}, 2.0, (1.4, 2.6), "≥ +1.50: at the edge"),
+        ("gain.points", {"at_least": 1.5}, 2.0, (1.6, 2.4), "≥ +1.50: reached"),
     ],
 )
-def test_goal_text_says_reached_or_missed_by_how_much(metric, goal, value, text):
-    assert page.goal_text(metric, goal, value) == text
+def test_goal_is_reached_only_where_its_bound_is_outside_the_interval(metric, goal, value, ends, text):
+    assert page.goal_text(metric, goal, value, ends) == text
+
+
+def test_intervals_of_the_page_are_those_of_the_answers():
+    labels = np.arange(200) % 4
+    random = np.random.default_rng(0)
+    students = np.where(random.random((3, 200)) < 0.9, labels, (labels + 1) % 4)
+    answers = {"labels": labels, "distilled": students, "distilled_corrected": students, "omitted": np.array([3])}
+    low, high = mean_accuracy_interval(students == labels)
+    metrics = {"gain.points": 1.0, "gain.ci_low": 0.5, "gain.ci_high": 1.5}
+    assert page.interval("gain.points", metrics, answers) == (0.5, 1.5)
+    assert page.interval("distilled.accuracy", metrics, answers) == (low, high)
+    assert page.interval("distilled.errors", metrics, answers) == pytest.approx((200 * (1 - high), 200 * (1 - low)))
+    of_threes = mean_accuracy_interval((students == labels)[:, labels == 3])
+    ends = page.interval("omitted.distilled.errors_corrected", metrics, answers)
+    assert ends == pytest.approx((50 * (1 - of_threes[1]), 50 * (1 - of_threes[0])))
+    assert page.interval("compression.parameters", metrics, answers) is None
 
 
 def experiment(name: str, temperature: float, alpha: float, metrics: bool = True) -> dict:
     accuracy = {"accuracy": 0.9, "errors": 100}
     files = {
         "metrics/distill.json": {"data": {"val_accuracy": 0.95, "val_accuracy_std": 0.01}},
-        "metrics/evaluate.json": {"data": {"distilled": accuracy, "gain": {"points": temperature}}},
+        "metrics/evaluate.json": {"data": {"distilled": accuracy, "gain_over_same_recipe": {"points": temperature}}},
     }
     params = {"params.yaml": {"data": {"distill": {"temperature": temperature, "alpha": alpha}}}}
     return {"name": name, "revs": [{"data": {"metrics": files, "params": params} if metrics else None}]}

@@ -39,11 +39,12 @@ def card_data(classes=("a", "b|c", "## d"), predicted=(0, 1, 1, 1), omitted=(), 
         omitted_classes=omitted,
         digests={"student": "1" * 64, "teacher": "2" * 64},
         headline={
-            **dict.fromkeys(("teacher", "distilled", "scratch"), METRICS),
+            **dict.fromkeys(("teacher", "distilled", "scratch", "same_recipe"), METRICS),
             "gain": {"points": 0.5, "ci_low": -0.1, "ci_high": 1.1, "p": 0.25},
+            "gain_over_same_recipe": {"points": 1.5, "ci_low": 0.9, "ci_high": 2.1, "p": 0.001},
             "compression": {"parameters": 2.5, "bytes": 2.0},
         },
-        quality={"distilled": {"calibration_error": 0.026}},
+        quality={"distilled": {"calibration_error": 0.026, "calibration_error_by_chance": 0.011}},
         exported={"keras": METRICS, "onnx": METRICS},
     )
 
@@ -64,15 +65,30 @@ def test_card_shows_the_numbers_of_the_run():
     assert "8 x 8, red, green, blue; gives logits, `float32`, one per class" in summary
     assert "by 2.6 points on average" in limits
     assert (
-        "Every class, the weakest first:\n\n| class | accuracy | test images |\n|---|---|---|\n| ## d | 0.0 % | 1 |"
-        in weaknesses
-    )
+        "Every class, the weakest first:\n\n| class | accuracy | 95 % interval | test images |\n|---|---|---|---|\n"
+        "| ## d | 0.0 % | 0.0 to 79.3 % | 1 |"
+    ) in weaknesses
     assert "| label | prediction | images |\n|---|---|---|\n| ## d | b\\|c | 1 |\n" in weaknesses
-    assert "gained +0.50 points" in comparison
+    assert "Whether distilling is better than plain training is not shown.\n" in comparison
+    assert "| plain training with its own recipe | +0.50 | -0.10 to +1.10 | 0.25 |\n" in comparison
+    assert "| the same recipe without a teacher | +1.50 | +0.90 to +2.10 | 0.001 |\n" in comparison
     assert f"| train | 10,000 | `{'f' * 64}` |" in data
     assert "network `cnn`, 250 parameters (2.50 times the student's), accuracy 75.00 %" in teacher
     assert "| onnx | 1.2 | 75.00 % | 100.00 % |" in formats
     assert "| `student.seeds` | [0, 1] |" in parameters
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (0.1, 0.9, "better than plain training with this recipe, for this teacher"),
+        (-0.9, -0.1, "worse than plain training with this recipe, for this teacher"),
+    ],
+)
+def test_card_says_better_or_worse_only_where_the_interval_does(low, high, verdict):
+    data = card_data()
+    gain = {"points": (low + high) / 2, "ci_low": low, "ci_high": high, "p": 0.01}
+    assert f"Distilling is {verdict}.\n" in model_card(replace(data, headline=data.headline | {"gain": gain}))[3]
 
 
 @pytest.mark.parametrize(
@@ -87,10 +103,11 @@ def test_card_says_how_large_the_teacher_is(ratio, words):
 
 def test_card_of_one_seed_has_no_means():
     sections = model_card(card_data(student__seeds=[7]))
-    assert "(expected calibration error)." in sections[1]
+    assert "(expected calibration error);" in sections[1]
     assert "The students' numbers are those of one seed.\n\n| model" in sections[3]
     assert not re.search(r"\b1 \w+s\b", "".join(sections[:-1]))
-    assert "(expected calibration error, mean over the seeds)." in model_card(card_data())[1]
+    calibration = "mean over the seeds); on 4 test images, chance alone makes 1.1 of a perfectly calibrated model."
+    assert f"(expected calibration error, {calibration}" in model_card(card_data())[1]
     assert "are means over 2 seeds; the student that is best" in model_card(card_data())[3]
 
 

@@ -84,7 +84,6 @@ def test_default_is_accepted_and_complete():
         ("train_teacher", "max_shift", -1, "greater than or equal to 0"),
         ("train_teacher", "model", "teacher.h5", "a `.py` or a `.keras` file of your own"),
         ("train_teacher", "model", "nowhere.keras", "accepted: architectures/cnn.py, "),
-        ("student", "views", 4, "all views are the same"),
         ("student", "omit_classes", ["3", 3], "different classes' names"),
         ("student", "omit_classes", [2.5], "names of classes"),
         ("distill", "folds", 1, "2 and more"),
@@ -236,16 +235,20 @@ def bad_values(value) -> st.SearchStrategy:
         return number | st.text() | st.none() | st.lists(st.floats()) | st.booleans()
     if isinstance(value, str):
         return st.integers() | st.floats() | st.none() | st.lists(st.text()) | st.booleans() | st.just("")
-    return st.none() | st.floats() | st.dictionaries(st.text(), SCALARS) | st.lists(st.none() | st.floats(), min_size=1)
+    other = st.floats() | st.dictionaries(st.text(), SCALARS) | st.lists(st.none() | st.floats(), min_size=1)
+    if value is None:  # what follows another parameter, a number or a switch
+        return st.text() | st.floats(max_value=-1e-9) | st.floats(min_value=1.1e3) | st.lists(st.none())
+    return st.none() | other
 
 
 @settings(max_examples=400, deadline=None)
 @given(data=st.data(), where=st.sampled_from(KEYS))
 def test_invalid_value_of_any_type_is_rejected_by_name(tmp_path_factory, data, where):
     section, key = where
-    path = write(tmp_path_factory.mktemp("params"), changed(section, key, data.draw(bad_values(TREE[section][key]))))
+    follows = section == "train_scratch" and key != "label_smoothing"  # another parameter, where it is null
+    value = data.draw(bad_values(None if follows else TREE[section][key]))
     with pytest.raises(InputError) as caught:
-        load_params(path)
+        load_params(write(tmp_path_factory.mktemp("params"), changed(section, key, value)))
     assert "\n" not in str(caught.value)
     assert f"{section}.{key}" in str(caught.value) or "not valid YAML" in str(caught.value)
 
@@ -332,12 +335,22 @@ def test_any_text_is_accepted_or_raises_input_error_in_a_line(tmp_path_factory, 
     assert time.process_time() - began < 2
 
 
+def test_views_without_augmentation_raise_input_error(tmp_path):
+    expected = (
+        r"student\.views: found 5; with student\.max_shift 0 and student\.horizontal_flip false all views are the same"
+    )
+    with pytest.raises(InputError, match=expected):
+        load_params(write(tmp_path, changed("student", "max_shift", 0)))
+
+
 def test_augmentation_without_further_views_raises_input_error(tmp_path):
-    for key, value in (("max_shift", 2), ("horizontal_flip", True)):
+    for shift, flip in ((2, False), (0, True)):
+        tree = changed("student", "views", 1)
+        tree["student"] |= {"max_shift": shift, "horizontal_flip": flip}
         with pytest.raises(
             InputError, match=r"student\.views: found 1; student\.max_shift and student\.horizontal_flip act on further"
         ):
-            load_params(write(tmp_path, changed("student", key, value)))
+            load_params(write(tmp_path, tree))
 
 
 def test_omitted_classes_are_names_whether_quoted_or_not(tmp_path):

@@ -47,17 +47,19 @@ def headline(folder: Path) -> dict:
 
 def test_the_run_gives_what_the_contract_names(pipeline):
     metrics = headline(pipeline)
-    assert set(metrics) == {"teacher", "distilled", "scratch", "gain", "compression"}
+    gains = {"gain": "scratch", "gain_over_same_recipe": "same_recipe"}
+    assert set(metrics) == {"teacher", "distilled", "scratch", "same_recipe", *gains, "compression"}
     assert set(metrics["teacher"]) == {"accuracy", "errors"}
-    assert set(metrics["distilled"]) == set(metrics["scratch"]) == {"accuracy", "accuracy_std", "errors"}
-    assert set(metrics["gain"]) == {"points", "ci_low", "ci_high", "p"}
+    for role in ("distilled", *gains.values()):
+        assert set(metrics[role]) == {"accuracy", "accuracy_std", "errors"}
     assert set(metrics["compression"]) == {"parameters", "bytes", "multiply_adds", "student_parameters"}
     assert metrics["teacher"]["accuracy"] > 0.8
     assert metrics["distilled"]["accuracy"] > 0.8
-    assert metrics["gain"]["points"] == pytest.approx(
-        100 * (metrics["distilled"]["accuracy"] - metrics["scratch"]["accuracy"])
-    )
-    assert metrics["gain"]["ci_low"] <= metrics["gain"]["points"] <= metrics["gain"]["ci_high"]
+    for name, role in gains.items():
+        gain = metrics[name]
+        assert set(gain) == {"points", "ci_low", "ci_high", "p"}
+        assert gain["points"] == pytest.approx(100 * (metrics["distilled"]["accuracy"] - metrics[role]["accuracy"]))
+        assert gain["ci_low"] <= gain["points"] <= gain["ci_high"]
     per_class = json.loads((pipeline / "metrics/per_class.json").read_text())
     assert {model: list(values) for model, values in per_class.items()} == {
         model: [str(digit) for digit in range(10)] for model in ("teacher", "distilled", "scratch")
@@ -75,7 +77,7 @@ def test_the_metrics_are_those_of_the_saved_models(pipeline):
 
     metrics = headline(pipeline)
     assert errors(pipeline / "models/teacher/teacher.keras") == metrics["teacher"]["errors"]
-    for kind in ("distilled", "scratch"):
+    for kind in ("distilled", "scratch", "same_recipe"):
         students = sorted((pipeline / "models" / kind).glob("seed_*.keras"))
         assert [path.name for path in students] == ["seed_0.keras", "seed_1.keras"]
         counts = np.array([errors(path) for path in students])

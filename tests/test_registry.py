@@ -1,6 +1,7 @@
 """The registry on a real MLflow database: versions, and who is champion."""
 
 import json
+import re
 from pathlib import Path
 
 import keras
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import store, tracked
 from mlflow.exceptions import MlflowException
-from scipy.stats import binom
+from scipy.stats import binom, binomtest
 from sklearn.metrics import confusion_matrix
 
 from pipeline.tracking import registry
@@ -54,13 +55,14 @@ def test_challenger_becomes_champion_by_mcnemars_test_alone(client):
     p = 2 * binom.cdf(4, 14, 0.5)
     assert p > 0.05
     _, verdict = registered(client, "digits", "2", slightly)
-    told = f"(alone correct on 10 test images, alone wrong on 4; McNemar p = {p:.2g})"
+    counted = "1st challenge on these images: p counts below 0.05"
+    told = f"(alone correct on 10 test images, alone wrong on 4; McNemar p = {p:.2g}; {counted})"
     assert verdict == f"challenger: equal to version 1 as far as 1,000 test images tell {told}"
     assert aliases(client, "digits") == {"challenger": 2, "champion": 1}
 
     clearly = correct.copy()
     clearly[:20], clearly[900:904] = True, False  # 20 won, 4 lost
-    assert 2 * binom.cdf(4, 24, 0.5) < 0.05
+    assert 2 * binom.cdf(4, 24, 0.5) < 0.1 / 6
     version, verdict = registered(client, "digits", "3", clearly)
     assert verdict.startswith("champion: better than version 1 ")
     assert aliases(client, "digits") == {"challenger": 3, "champion": 3}
@@ -68,7 +70,8 @@ def test_challenger_becomes_champion_by_mcnemars_test_alone(client):
 
     _, verdict = registered(client, "digits", "4", correct)  # worse, and significantly so
     p = 2 * binom.cdf(4, 24, 0.5)
-    told = f"(alone correct on 4 test images, alone wrong on 20; McNemar p = {p:.2g})"
+    counted = "3rd challenge on these images: p counts below 0.0083"
+    told = f"(alone correct on 4 test images, alone wrong on 20; McNemar p = {p:.2g}; {counted})"
     assert verdict == f"challenger: worse than version 3 {told}"
     assert aliases(client, "digits") == {"challenger": 4, "champion": 3}
 
@@ -87,6 +90,36 @@ def test_challenger_becomes_champion_by_mcnemars_test_alone(client):
     assert verdict.startswith("champion: better than version 1 ")
     assert aliases(client, "digits") == {"challenger": 3, "champion": 3}
     assert len(client.search_model_versions("name = 'digits'")) == 5
+
+
+def test_every_challenge_on_the_same_images_counts(client):
+    """What would be enough at first is not after others, and asking again for the same challenge is no other one."""
+    correct = np.ones(500, bool)
+    correct[:40] = False
+    registered(client, "many", "champion", correct)
+    better = correct.copy()
+    better[:8], better[499] = True, False  # 8 won, 1 lost
+    p = 2 * binom.cdf(1, 9, 0.5)
+    assert 0.1 / 6 < p < 0.05
+    _, verdict = registered(client, "many", "0", correct)
+    assert "1st challenge" in verdict
+    for digest in ("1", "1"):
+        _, verdict = registered(client, "many", digest, better)
+        assert verdict.startswith("challenger: equal to version 1 ")
+        assert "2nd challenge on these images: p counts below 0.017" in verdict
+    for number in range(3, 13):
+        _, verdict = registered(client, "many", str(number), correct)
+    assert "12th challenge on these images" in verdict
+    assert client.get_registered_model("many").tags == {f"{registry.CHALLENGES_TAG}{TEST}": "12"}
+
+    _, verdict = registered(client, "many", "elsewhere", better, test="c" * 64)
+    assert verdict.startswith("not compared")
+    clearly = np.ones(500, bool)
+    _, verdict = registered(client, "many", "clearly", clearly)
+    assert verdict.startswith("champion: better than version 1 ")
+    # against another champion it is another challenge
+    _, verdict = registered(client, "many", "1", better)
+    assert "14th challenge on these images" in verdict
 
 
 def test_model_that_gives_one_answer_never_becomes_champion(client):
@@ -168,11 +201,14 @@ def test_the_cards_numbers_are_the_runs(pipeline):
     assert f"{model.count_params():,} parameters" in card
     recall = np.diag(confusion) / confusion.sum(axis=1)
     weakest = int(np.argmin(recall))
-    assert card.index(f"| {weakest} | {100 * recall[weakest]:.1f} % | {confusion[weakest].sum()} |") == card.index(
-        "|---|---|---|\n"
-    ) + len("|---|---|---|\n")
+    total = int(confusion[weakest].sum())
+    low, high = binomtest(int(confusion[weakest, weakest]), total).proportion_ci(0.95, method="wilson")
+    row = f"| {weakest} | {100 * recall[weakest]:.1f} % | {100 * low:.1f} to {100 * high:.1f} % | {total} |"
+    assert card.index(row) == card.index("|---|---|---|---|\n") + len("|---|---|---|---|\n")
     about = json.loads((pipeline / "data/prepared/dataset.json").read_text())
     assert all(digest in card for digest in about["digests"].values())
-    gain = json.loads((pipeline / "metrics/evaluate.json").read_text())["gain"]
-    assert f"gained {gain['points']:+.2f} points" in card
+    headline = json.loads((pipeline / "metrics/evaluate.json").read_text())
+    for name, over in (("gain", "plain training with its own recipe"), ("gain_over_same_recipe", "the same recipe")):
+        row = re.escape(f"| {headline[name]['points']:+.2f} | {headline[name]['ci_low']:+.2f} to ")
+        assert re.search(rf"^\| {over}[^|]* {row}", card, re.MULTILINE)
     assert "| `distill.temperature` | 4.0 |" in card

@@ -41,8 +41,9 @@ def teacher(digits, path: Path, checkpoint: Checkpoint | None, stop_after: int =
     training = Training(**TRAINING, weight_decay=0.01, precision=changes["precision"])
     built_from = spec(changes["architecture"], dropout=0.3, max_norm=2.0)
     model = build_model(built_from, 3, training.precision)
-    examples = Examples(digits[0][:150], digits[1][:150])
-    batches = Batches(examples, training.batch_size, 3, Policy(max_shift=1, horizontal_flip=True))
+    policy = Policy(max_shift=1, horizontal_flip=True)
+    examples = Examples(digits[0][:150], digits[1][:150], augmentation=policy)
+    batches = Batches(examples, training.batch_size, 3)
     compile_model(model, training, len(batches), label_smoothing=0.0)
     seen = []
 
@@ -249,9 +250,9 @@ def kill_while_writing(process: subprocess.Popen, folder: Path) -> None:
 
 
 def made_by(folder: Path, stage: str) -> dict[str, bytes]:
-    kinds = {"distill": "distilled", "train_scratch": "scratch"}
-    files = [*(folder / "models" / kinds[stage]).iterdir(), folder / f"metrics/{stage}.json"]
-    files += (folder / f"plots/{stage}").iterdir()
+    kinds = {"distill": ["distilled"], "train_scratch": ["scratch", "same_recipe"]}
+    files = [path for kind in kinds[stage] for path in (folder / "models" / kind).iterdir()]
+    files += [folder / f"metrics/{stage}.json", *(folder / f"plots/{stage}").iterdir()]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
@@ -293,8 +294,10 @@ def test_ctrl_c_ends_quickly_and_the_run_is_marked_killed(pipeline, tmp_path):
     folder = shutil.copytree(pipeline, tmp_path / "clone")
     before = made_by(folder, "train_scratch")
     process = started(folder, "train_scratch")
-    for line in process.stdout:
-        if "Epoch 2/3" in line:
+    place = iter(["with the recipe of the distilled students", "student 2 of 2", "Epoch 2/3"])
+    wanted = next(place)
+    for line in process.stdout:  # the students with their own recipe are done
+        if wanted in line and (wanted := next(place, "")) == "":
             break
     process.send_signal(signal.SIGINT)
     asked = time.monotonic()

@@ -1,11 +1,12 @@
 """Students: their training set, seeds, choice and cross-validation, on real digits."""
 
+import json
 from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
-from conftest import spec
+from conftest import ROOT, spec, store, tracked
 
 from distillery import Distiller
 from distillery.data.errors import InputError
@@ -14,11 +15,16 @@ from distillery.distillation.cross_validation import CrossValidation, fold_metri
 from distillery.learning.augmentation import Policy, Views
 from distillery.learning.batches import Examples
 from distillery.learning.checkpoint import Epoch
+from distillery.learning.models import build_model
 from distillery.learning.settings import Training
+from distillery.learning.training import training_accuracy
 from distillery.students.choice import load_students, onnx_models, predict_students, save_choice
+from distillery.students.plain_recipe import plain_recipe, shared_recipe
 from distillery.students.results import EpochMeans, students_result
 from distillery.students.train import SeedTrainer, train_students
 from distillery.students.training_set import TrainingSet, load_training_set
+from pipeline.params import TrainScratch, load_params
+from stages.train_scratch import doubt
 
 TRAINING = {"epochs": 2, "batch_size": 64, "learning_rate": 0.003}
 
@@ -59,6 +65,56 @@ def test_student_of_a_seed_does_not_depend_on_other_seeds(digits, tmp_path, dist
     for row, path in zip(together, loaded.paths.values(), strict=True):
         expected = keras.models.load_model(path).predict(data.validation.images, verbose=0)
         np.testing.assert_allclose(row, expected, atol=1e-4)
+
+
+def first_weights(trainer: SeedTrainer, seed: int, digits) -> list[np.ndarray]:
+    """A student's weights before its first step, which a learning rate of almost nothing does not change."""
+    data = training_set(digits)
+    return trainer.train(seed, data.examples, data.validation, ignore, None)[0].get_weights()
+
+
+def test_students_of_a_seed_start_alike_whatever_their_recipe(digits):
+    """Dropout draws random numbers, too; labels and teacher do not matter. Other seeds start elsewhere."""
+    training = Training(epochs=1, batch_size=1000, learning_rate=1e-12)
+    weights = {}
+    for name, dropout, smoothing in (("distilled", 0.0, 0.0), ("plain", 0.5, 0.1), ("strong", 0.2, 0.3)):
+        trainer = SeedTrainer(spec("dense_800_800", dropout=dropout), training, 3, 1000, label_smoothing=smoothing)
+        weights[name] = {seed: first_weights(trainer, seed, digits) for seed in (3, 4)}
+    for name in ("plain", "strong"):
+        for seed in (3, 4):
+            for one, other in zip(weights["distilled"][seed], weights[name][seed], strict=True):
+                np.testing.assert_allclose(one, other, atol=1e-10)
+    assert not np.allclose(weights["plain"][3][0], weights["plain"][4][0], atol=1e-3)
+
+
+def test_plain_recipe_is_the_students_but_for_what_it_sets_itself():
+    params = load_params(ROOT / "presets/mnist.yaml")
+    student = params.student.model_copy(update={"max_shift": 2, "views": 5, "dropout": 0.3, "learning_rate": 0.01})
+    nothing = TrainScratch(label_smoothing=0.0)
+    assert plain_recipe(student, nothing) == shared_recipe(student)
+    own = TrainScratch(label_smoothing=0.1, learning_rate=0.002, weight_decay=0.05, dropout=0.0, max_shift=0)
+    recipe = plain_recipe(student, own)
+    assert (recipe.training.learning_rate, recipe.training.weight_decay) == (0.002, 0.05)
+    assert (recipe.training.epochs, recipe.training.batch_size) == (student.epochs, student.batch_size)
+    assert (recipe.dropout, recipe.label_smoothing, recipe.augmentation) == (0.0, 0.1, Policy(0, False))
+
+
+def test_plain_recipe_that_is_clearly_worse_is_told():
+    same = {"val_accuracy": 0.98, "val_accuracy_std": 0.004}
+    for accuracy, told in ((0.99, False), (0.976, False), (0.95, True)):
+        words = doubt({"val_accuracy": accuracy, "val_accuracy_std": 0.004}, same)
+        assert bool(words) == told
+    assert "95.00 % accurate with its own recipe, section train_scratch, and 98.00 %" in words
+
+
+def test_accuracy_on_training_images_is_that_of_the_kept_weights(digits):
+    images, labels = digits
+    examples = Examples(images, labels, np.arange(200), augmentation=Policy(max_shift=2))
+    built = build_model(spec("dense_800_800", dropout=0.5), 0)
+    built.compile()
+    expected = np.mean(built.predict(images[:200], verbose=0).argmax(axis=1) == labels[:200])
+    assert training_accuracy(built, examples, 1000) == pytest.approx(expected)
+    assert training_accuracy(built, examples, 50) == training_accuracy(built, examples, 50)
 
 
 def test_epoch_means_are_over_all_seeds():
@@ -123,3 +179,11 @@ def test_unknown_or_too_many_omitted_classes_raise_input_error(three_classes):
         load_training_set(folder, Policy(), 1, ["dog"])
     with pytest.raises(InputError, match=r"student\.omit_classes: leaves 1 classes; accepted: 2 left"):
         load_training_set(folder, Policy(), 1, ["cat", "3"])
+
+
+def test_students_with_the_same_recipe_are_recorded_beside_the_others(pipeline):
+    metrics = json.loads((pipeline / "metrics/train_scratch.json").read_text())
+    assert set(metrics["same_recipe"]) == set(metrics) - {"same_recipe"}
+    run_id = tracked(pipeline, "workspace")["train_scratch"].info.run_id
+    history = store(pipeline).get_metric_history(run_id, "same_recipe.val_accuracy")
+    assert [point.step for point in history] == [1, 2, 3]

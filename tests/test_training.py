@@ -43,7 +43,7 @@ def test_adam_follows_its_formula(weight_decay):
 def trained(digits, **changes):
     training = Training(**TRAINING | changes)
     built = model("dense_800_800", dropout=0.2)
-    batches = Batches(Examples(*digits), training.batch_size, 0, Policy(max_shift=1))
+    batches = Batches(Examples(*digits, augmentation=Policy(max_shift=1)), training.batch_size, 0)
     compile_model(built, training, len(batches), label_smoothing=0.0)
     seen = []
     result = fit(built, batches, Split(*digits, ""), training.epochs, seen.append)

@@ -15,7 +15,6 @@ class Gain:
         points: the mean over seeds.
         ci_low, ci_high: 95 % confidence interval: over test images and seeds; of one seed, over test images alone.
         p: of the hypothesis that neither set is better, two-sided; below 0.05 where the interval is without zero.
-        seeds: how many.
         wins, losses: test images for which more models of the first set than of the second are correct, and fewer.
     """
 
@@ -23,7 +22,6 @@ class Gain:
     ci_low: float
     ci_high: float
     p: float
-    seeds: int
     wins: int
     losses: int
 
@@ -48,23 +46,51 @@ def accuracy_gain(correct: np.ndarray, other_correct: np.ndarray) -> Gain:
         other_correct: bool, (seeds, n): the second set, row by row with the same seeds.
     """
     difference = correct.astype(np.float64) - other_correct
-    seeds, images = difference.shape
-    mean, by_seed, by_image = difference.mean(), difference.mean(axis=1), difference.mean(axis=0)
+    error, degrees = standard_error(difference)
+    mean, by_image = float(difference.mean()), difference.mean(axis=0)
+    half, p = 0.0, float(mean == 0)
+    if error > 0:
+        half, p = float(stdtrit(degrees, 0.975)) * error, 2 * float(stdtr(degrees, -abs(mean) / error))
+    wins, losses = int((by_image > 0).sum()), int((by_image < 0).sum())
+    return Gain(100 * mean, 100 * (mean - half), 100 * (mean + half), p, wins, losses)
+
+
+def mean_accuracy_interval(correct: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % confidence interval of the mean accuracy of classifiers over test images and seeds, 0 to 1.
+
+    The model of variance is that of `accuracy_gain`; of a single classifier the interval is `accuracy_interval`.
+
+    Args:
+        correct: bool, (seeds, n): for which images each classifier is correct.
+    """
+    mean = float(correct.mean())
+    if len(correct) == 1:
+        return accuracy_interval(mean, correct.shape[1])
+    error, degrees = standard_error(correct.astype(np.float64))
+    half = float(stdtrit(degrees, 0.975)) * error if error > 0 else 0.0
+    return mean - half, mean + half
+
+
+def standard_error(values: np.ndarray) -> tuple[float, float]:
+    """Return the standard error of the mean over seeds and images, and its degrees of freedom, as in `accuracy_gain`.
+
+    Args:
+        values: float, (seeds, n).
+    """
+    seeds, images = values.shape
+    mean, by_seed, by_image = values.mean(), values.mean(axis=1), values.mean(axis=0)
     parts, freedom = [by_image.var(ddof=1) / images], [images - 1]
     variance = parts[0]
     if seeds > 1:
-        rest = difference - by_seed[:, np.newaxis] - by_image + mean
+        rest = values - by_seed[:, np.newaxis] - by_image + mean
         of_rest = (rest**2).sum() / ((seeds - 1) * (images - 1))
         parts += [by_seed.var(ddof=1) / seeds, of_rest / (seeds * images)]
         freedom += [seeds - 1, (seeds - 1) * (images - 1)]
         variance = max(parts[0] + parts[1] - parts[2], parts[0], parts[1])
-    half, p = 0.0, float(mean == 0)
-    if variance > 0:
-        degrees = variance**2 / sum(part**2 / own for part, own in zip(parts, freedom, strict=True))
-        error = math.sqrt(variance)
-        half, p = float(stdtrit(degrees, 0.975)) * error, 2 * float(stdtr(degrees, -abs(mean) / error))
-    wins, losses = int((by_image > 0).sum()), int((by_image < 0).sum())
-    return Gain(100 * float(mean), 100 * float(mean - half), 100 * float(mean + half), p, seeds, wins, losses)
+    if variance == 0:
+        return 0.0, 1.0
+    degrees = variance**2 / sum(part**2 / own for part, own in zip(parts, freedom, strict=True))
+    return math.sqrt(variance), float(degrees)
 
 
 def sign_test(differences: np.ndarray) -> tuple[int, int, float]:
@@ -80,16 +106,33 @@ def sign_test(differences: np.ndarray) -> tuple[int, int, float]:
     return wins, losses, min(1.0, 2 * float(bdtr(min(wins, losses), wins + losses, 0.5)))
 
 
-def accuracy_interval(correct: int, images: int) -> tuple[float, float]:
-    """Return the 95 % confidence interval of one model's accuracy over test images (Wilson 1927), 0 to 1.
+def significance(test: int) -> float:
+    """Return the p of a two-sided test below which two classifiers differ, for the k-th test on the same images.
+
+    Whoever tests often enough on the same images finds a difference where there is none. Each test gets a part of the
+    risk, 0.1 / (k (k + 1)), which is 0.05 for the first. Of a two-sided p, half is for either side: however many equal
+    challengers there are, one is taken for better with a probability of at most the sum of the halves, 0.05 (alpha
+    spending: Foster & Stine 2008, doi 10.1111/j.1467-9868.2007.00643.x).
 
     Args:
-        correct: how many predictions are correct.
-        images: how many images there are.
+        test: its number, from 1.
     """
-    part, z = correct / images, float(ndtri(0.975))
-    middle = part + z**2 / (2 * images)
-    half = z * math.sqrt(part * (1 - part) / images + (z / (2 * images)) ** 2)
+    return 0.1 / (test * (test + 1))
+
+
+def accuracy_interval(accuracy, images):
+    """Return the 95 % confidence interval of accuracies over test images (Wilson 1927), 0 to 1.
+
+    Args:
+        accuracy: of one model, 0 to 1, a number or an array.
+        images: how many images there are, of the same shape; not 0.
+
+    Returns:
+        The low and the high ends, of the same shape.
+    """
+    z = float(ndtri(0.975))
+    middle = accuracy + z**2 / (2 * images)
+    half = z * np.sqrt(accuracy * (1 - accuracy) / images + (z / (2 * images)) ** 2)
     return tuple((middle + side * half) / (1 + z**2 / images) for side in (-1, 1))
 
 

@@ -1,22 +1,23 @@
 """The numbers of `evaluate`, from logits and labels: the headline, and the details behind it."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 import numpy as np
 
-from distillery.evaluation.calibration import expected_calibration_error
+from distillery.evaluation.calibration import calibration_error_by_chance, expected_calibration_error
 from distillery.evaluation.comparison import Gain, agreement
 from distillery.evaluation.roles import RoleOutputs
 from distillery.learning.metrics import confusion_matrix, negative_log_likelihood, per_class_accuracy, spread
 
 
-def headline_metrics(labels: np.ndarray, roles: Mapping[str, RoleOutputs], gain: Gain) -> dict:
+def headline_metrics(labels: np.ndarray, roles: Mapping[str, RoleOutputs], gains: Mapping[str, Gain]) -> dict:
     """Return the content of `metrics/evaluate.json`.
 
     Args:
         labels: int, (n,).
         roles: the outputs by role.
-        gain: of distilled over scratch.
+        gains: of distilled over others, by the name that each has in the file.
     """
     headline = {}
     for role, outputs in roles.items():
@@ -25,12 +26,8 @@ def headline_metrics(labels: np.ndarray, roles: Mapping[str, RoleOutputs], gain:
         if role != "teacher":
             headline[role]["accuracy_std"] = spread(correct.mean(axis=1))
         headline[role]["errors"] = float((~correct).sum(axis=1).mean())
-    headline["gain"] = {
-        "points": gain.points,
-        "ci_low": gain.ci_low,
-        "ci_high": gain.ci_high,
-        "p": gain.p,
-    }
+    for name, gain in gains.items():
+        headline[name] = {key: asdict(gain)[key] for key in ("points", "ci_low", "ci_high", "p")}
     teacher, student = roles["teacher"], roles["distilled"]
     headline["compression"] = {
         "parameters": teacher.parameters / student.parameters,
@@ -42,35 +39,38 @@ def headline_metrics(labels: np.ndarray, roles: Mapping[str, RoleOutputs], gain:
     return headline
 
 
-def quality_metrics(labels: np.ndarray, roles: Mapping[str, RoleOutputs], gain: Gain, bins: int) -> dict:
+def quality_metrics(labels: np.ndarray, roles: Mapping[str, RoleOutputs], gains: Mapping[str, Gain], bins: int) -> dict:
     """Return the content of `metrics/quality.json`: means over the models of a role.
 
-    `constant_predictors` counts the models that predict the same class for every image: they learned nothing.
+    `calibration_error_by_chance` is what the same model would show if it were perfectly calibrated. `balanced_accuracy`
+    is the mean of the classes' accuracies. `constant_predictors` counts the models that predict the same class for
+    every image: they learned nothing.
 
     Args:
         labels: int, (n,).
         roles: the outputs by role.
-        gain: of distilled over scratch.
+        gains: of distilled over others, by name.
         bins: of the calibration error.
     """
     teacher = roles["teacher"].chosen_logits
     quality = {}
-    for role, outputs in roles.items():
-        models, predicted = outputs.logits, outputs.predicted
+    for role, accuracy in class_accuracy(labels, roles).items():
+        models, predicted = roles[role].logits, roles[role].predicted
         quality[role] = {
+            "balanced_accuracy": float(np.nanmean(accuracy)),
             "negative_log_likelihood": float(np.mean([negative_log_likelihood(labels, logits) for logits in models])),
             "calibration_error": float(
                 np.mean([expected_calibration_error(labels, logits, bins) for logits in models])
             ),
+            "calibration_error_by_chance": float(
+                np.mean([calibration_error_by_chance(logits, bins) for logits in models])
+            ),
             "constant_predictors": int((predicted == predicted[:, :1]).all(axis=1).sum()),
         }
-        curves = {name: np.asarray(outputs.curves[name]) for name in ("accuracy", "val_accuracy")}
-        best = int(curves["val_accuracy"].argmax())
-        # At the best epoch of the mean curve. Augmentation and dropout lower training accuracy, and so this gap.
-        quality[role]["overfitting_points"] = float(100 * (curves["accuracy"][best] - curves["val_accuracy"][best]))
         if role != "teacher":
             quality[role]["agreement_with_teacher"] = float(np.mean([agreement(logits, teacher) for logits in models]))
-    quality["gain"] = {"images_won": gain.wins, "images_lost": gain.losses}
+    for name, gain in gains.items():
+        quality[name] = {"images_won": gain.wins, "images_lost": gain.losses}
     return quality
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from distillery.evaluation.comparison import accuracy_gain
 from distillery.evaluation.headline import class_accuracy, headline_metrics, quality_metrics
-from distillery.evaluation.roles import RoleOutputs
+from distillery.evaluation.roles import GAINS, ROLES, RoleOutputs
 from distillery.evaluation.unseen import Unseen, omitted_metrics
 
 
@@ -43,7 +43,7 @@ def compare_roles(
     calibration_bins: int,
     unseen: Unseen | None = None,
 ) -> Evaluation:
-    """Return the evaluation of teacher, distilled students and students trained from scratch.
+    """Return the evaluation of teacher, distilled students and students trained from the labels alone.
 
     Args:
         classes: names.
@@ -52,17 +52,19 @@ def compare_roles(
         calibration_bins: of the calibration error.
         unseen: the classes that the students never saw; None where they saw all.
     """
-    gain = accuracy_gain(roles["distilled"].predicted == labels, roles["scratch"].predicted == labels)
-    headline = headline_metrics(labels, roles, gain)
+    correct = {role: outputs.predicted == labels for role, outputs in roles.items()}
+    gains = {name: accuracy_gain(correct["distilled"], correct[other]) for name, other in GAINS.items()}
+    headline = headline_metrics(labels, roles, gains)
+    shown = {role: roles[role] for role in ROLES}
     if unseen:
         headline["omitted"] = omitted_metrics(unseen, labels, roles)
     return Evaluation(
         classes=classes,
         labels=labels,
-        predicted={role: outputs.predicted[outputs.chosen] for role, outputs in roles.items()},
-        class_accuracy=class_accuracy(labels, roles),
-        curves={role: outputs.curves for role, outputs in roles.items()},
+        predicted={role: outputs.predicted[outputs.chosen] for role, outputs in shown.items()},
+        class_accuracy=class_accuracy(labels, shown),
+        curves={role: outputs.curves for role, outputs in shown.items()},
         headline=headline,
-        quality=quality_metrics(labels, roles, gain, calibration_bins),
+        quality=quality_metrics(labels, roles, gains, calibration_bins),
         omitted_classes=[classes[number] for number in unseen.classes] if unseen else [],
     )

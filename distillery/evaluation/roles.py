@@ -1,11 +1,16 @@
-"""The models that are compared, by role: the teacher, the distilled students, the students trained from scratch."""
+"""The models that are compared, by role.
+
+The teacher; the distilled students; the students trained from scratch, with a recipe of their own; and those that
+learned from the labels with the recipe of the distilled ones, a control: they are counted, and no figure shows them.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-ROLES = ("teacher", "distilled", "scratch")
+ROLES = ("teacher", "distilled", "scratch")  # in figures and tables
+GAINS = {"gain": "scratch", "gain_over_same_recipe": "same_recipe"}  # of distilled over whom
 
 
 @dataclass(frozen=True)
@@ -18,7 +23,7 @@ class RoleOutputs:
         parameters: of one model.
         bytes: size of the chosen model's file.
         multiply_adds: of one image; None where ONNX has no such model, which may happen to a teacher.
-        curves: columns with one value per epoch, means over the models.
+        curves: columns with one value per epoch, means over the models; of the control none.
     """
 
     logits: np.ndarray
@@ -26,7 +31,7 @@ class RoleOutputs:
     parameters: int
     bytes: int
     multiply_adds: int | None
-    curves: Mapping[str, Sequence[float]]
+    curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @property
     def predicted(self) -> np.ndarray:

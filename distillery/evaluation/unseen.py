@@ -33,24 +33,45 @@ def omitted_metrics(unseen: Unseen, labels: np.ndarray, roles: Mapping[str, Role
         labels: int, (n,), of the test images.
         roles: the outputs by role, on the test images.
     """
-    is_unseen = np.isin(labels, unseen.classes)
+    is_unseen, biases = np.isin(labels, unseen.classes), unseen_biases(unseen)
     metrics = {}
-    for role, validation_logits in unseen.logits.items():
-        biases = [unseen_bias(unseen.labels, logits, unseen.classes) for logits in validation_logits]
-        corrected = np.stack(
-            [with_bias(logits, unseen.classes, bias) for logits, bias in zip(roles[role].logits, biases, strict=True)]
-        )
-        wrong = roles[role].predicted != labels
-        wrong_corrected = corrected.argmax(axis=2) != labels
+    for role, predicted in corrected_predictions(unseen, roles).items():
+        wrong, wrong_corrected = roles[role].predicted != labels, predicted != labels
         metrics[role] = {
             "accuracy": float(1 - wrong[:, is_unseen].mean()),
             "accuracy_corrected": float(1 - wrong_corrected[:, is_unseen].mean()),
             "errors": float(wrong[:, is_unseen].sum(axis=1).mean()),
             "errors_corrected": float(wrong_corrected[:, is_unseen].sum(axis=1).mean()),
             "errors_in_all_corrected": float(wrong_corrected.sum(axis=1).mean()),
-            "bias": float(np.mean(biases)),
+            "bias": float(np.mean(biases[role])),
         }
     return metrics
+
+
+def unseen_biases(unseen: Unseen) -> dict[str, list[float]]:
+    """Return the bias of each student, by role, tuned on the validation images."""
+    return {
+        role: [unseen_bias(unseen.labels, of_model, unseen.classes) for of_model in logits]
+        for role, logits in unseen.logits.items()
+    }
+
+
+def corrected_predictions(unseen: Unseen, roles: Mapping[str, RoleOutputs]) -> dict[str, np.ndarray]:
+    """Return the classes that the students predict for the test images with their bias corrected, by role, (models, n).
+
+    Args:
+        unseen: the classes, and what their bias is tuned on.
+        roles: the outputs by role, on the test images.
+    """
+    return {
+        role: np.stack(
+            [
+                with_bias(logits, unseen.classes, bias).argmax(axis=1)
+                for logits, bias in zip(roles[role].logits, biases, strict=True)
+            ]
+        )
+        for role, biases in unseen_biases(unseen).items()
+    }
 
 
 def unseen_bias(labels: np.ndarray, logits: np.ndarray, unseen: Sequence[int]) -> float:

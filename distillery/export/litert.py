@@ -1,18 +1,17 @@
 """LiteRT with float32 weights, by the converter that comes with TensorFlow. The same weights give the same bytes."""
 
-import os
 from pathlib import Path
 
 import keras
 import tensorflow as tf
-from ai_edge_litert.interpreter import Interpreter
 
 from distillery.data.files import atomic_write
+from distillery.export import litert_model
 from distillery.export.student import ExportedStudent
 from distillery.learning.conversion import quiet, require_tensorflow
-from distillery.learning.prediction import Predict
 
 FILE = "student.tflite"
+load = litert_model.load
 
 
 def write(student: ExportedStudent, path: Path) -> None:
@@ -36,20 +35,3 @@ def convert(converter: tf.lite.TFLiteConverter, path: Path) -> None:
         content = converter.convert()
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
-
-
-def load(path: Path) -> Predict:
-    """Return the model's prediction in LiteRT's own runtime, on all cores."""
-    interpreter = Interpreter(str(path), num_threads=len(os.sched_getaffinity(0)))
-    pixels, logits = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-
-    def predict(images):
-        if tuple(interpreter.get_input_details()[0]["shape"]) != images.shape:
-            interpreter.resize_tensor_input(pixels["index"], images.shape)
-            interpreter.allocate_tensors()
-        interpreter.set_tensor(pixels["index"], images)
-        interpreter.invoke()
-        return interpreter.get_tensor(logits["index"])
-
-    interpreter.allocate_tensors()
-    return predict

@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from distillery.evaluation.comparison import accuracy_interval
 from distillery.figures.labels import Labels, width
-from distillery.figures.style import FAINT, GAIN, LOSS, annotated, colour, marker, new_figure, own_style
+from distillery.figures.style import GAIN, LOSS, annotated, colour, marker, new_figure, own_style
 
 ROWS = 30  # the most that are drawn: more cannot be read, and stand in metrics/per_class.json
 NAME_SIZE = 8  # points
@@ -18,7 +19,10 @@ PARTS = ("#4D4D4D", "#E69F00", "#56B4E9")  # of a data set
 
 
 def per_class_accuracy(
-    accuracy: Mapping[str, Sequence[float]], classes: Sequence[str], where: str = "test set"
+    accuracy: Mapping[str, Sequence[float]],
+    classes: Sequence[str],
+    where: str = "test set",
+    images: Sequence[int] | None = None,
 ) -> Figure:
     """Draw the accuracy per class of each model as points, one row per class, the hardest class on top.
 
@@ -26,6 +30,7 @@ def per_class_accuracy(
         accuracy: by model, one value per class, 0 to 1; a class without images, NaN for every model, is not drawn.
         classes: names.
         where: on which images.
+        images: of each class; with them, 95 % intervals are drawn.
     """
     values = 100 * np.array([list(row) for row in accuracy.values()], dtype=float)
     drawn = np.flatnonzero(~np.isnan(values).all(axis=0))
@@ -35,14 +40,17 @@ def per_class_accuracy(
     part = "per class" if len(shown) == len(order) else f"of the {ROWS} hardest of {len(order):,} classes"
     with own_style(classes) as labels:
         figure, axis, rows = _rows(labels, shown, f"Accuracy {part}")
-        axis.hlines(rows, np.nanmin(values, axis=0), np.nanmax(values, axis=0), color=FAINT, linewidth=1)
         # One below the other: equal accuracies would hide each other.
         places = np.linspace(-0.24, 0.24, len(accuracy)) if len(accuracy) > 1 else [0]
         for model, row, place in zip(accuracy, values, places, strict=True):
+            if images is not None:
+                low, high = accuracy_interval(row / 100, np.asarray(images)[shown])
+                axis.hlines(rows + place, 100 * low, 100 * high, color=colour(model), linewidth=1, alpha=0.6)
             axis.plot(row, rows + place, marker(model), color=colour(model), markersize=4.5)
         axis.margins(x=0.06)
         axis.xaxis.set_major_locator(MaxNLocator(6))
-        axis.set_xlabel(annotated(f"accuracy on the {where} (%)", labels))
+        note = "" if images is None else "; lines: 95 % intervals"
+        axis.set_xlabel(annotated(f"accuracy on the {where} (%){note}", labels))
         handles = [
             Line2D([], [], color=colour(model), marker=marker(model), linestyle="", label=model) for model in accuracy
         ]

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from distillery.evaluation.instructive import ImageSheet
 from distillery.evaluation.results import Evaluation
+from distillery.evaluation.roles import ROLES
 from distillery.figures.classes import per_class_accuracy, per_class_gain
 from distillery.figures.confusion import confusion_matrices
 from distillery.figures.images import sheet
@@ -31,14 +33,16 @@ def evaluation_figures(
         role: count_confusions(evaluation.labels, predicted, len(classes))
         for role, predicted in evaluation.predicted.items()
     }
+    images = np.bincount(evaluation.labels, minlength=len(classes))
     yield "comparison", comparison(**costs)
     yield "training_curves", training_curves(evaluation.curves)
     yield "confusion_matrices", confusion_matrices(confusions, classes)
-    yield "per_class_accuracy", per_class_accuracy(accuracy, classes)
+    yield "per_class_accuracy", per_class_accuracy(accuracy, classes, images=images)
     yield "per_class_gain", per_class_gain(100 * (accuracy["distilled"] - accuracy["scratch"]), classes)
     yield (
         "instructive_images",
         sheet(sheet_images.images, sheet_images.labels, sheet_images.probabilities, classes),
     )
     if evaluation.omitted_classes:
-        yield "omitted_classes", omitted_classes(evaluation.headline["omitted"], evaluation.omitted_classes)
+        omitted = {role: values for role, values in evaluation.headline["omitted"].items() if role in ROLES}
+        yield "omitted_classes", omitted_classes(omitted, evaluation.omitted_classes)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_VIEWS_SEED = 20150309  # views belong to the data: they are the same for every seed of teacher and students
+from distillery.data.random_streams import Purpose, generator
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,8 @@ class Views:
         parameters = np.zeros((len(indices), 3), np.int8)
         for number in np.unique(numbers[numbers > 0]):
             if number not in self._drawn:
-                random = np.random.default_rng([_VIEWS_SEED, number])
-                self._drawn[number] = draw(self.policy, self.images, random)
+                # Views belong to the data: they are the same for every seed of teacher and students.
+                self._drawn[number] = draw(self.policy, self.images, generator(Purpose.VIEWS, number))
             shown = numbers == number
             parameters[shown] = self._drawn[number][indices[shown]]
         return parameters

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from distillery.data.random_streams import Purpose, generator
 from distillery.learning.augmentation import Policy, Views, apply, draw
 
 READ_ROWS = 4096  # read at once from a mapped file
@@ -24,6 +25,7 @@ class Examples:
         indices: int, (m,): the images to train on; all when None.
         views: each image is shown in the next of its views every epoch; as it is when None.
         teacher: the teacher's outputs by name, each (views, n, ...): of view v of image i at [v, i].
+        augmentation: drawn anew for each batch; none when None.
     """
 
     images: np.ndarray
@@ -31,6 +33,11 @@ class Examples:
     indices: np.ndarray | None = None
     views: Views | None = None
     teacher: Mapping[str, np.ndarray] = field(default_factory=dict)
+    augmentation: Policy | None = None
+
+    def shown(self) -> np.ndarray:
+        """Return the indices of the images to train on, int, (m,)."""
+        return np.arange(len(self.labels)) if self.indices is None else self.indices
 
 
 class Batches:
@@ -43,7 +50,6 @@ class Batches:
         examples: what to learn from.
         batch_size: images per batch; the last batch of an epoch holds the rest.
         seed: with the epoch it gives the order, with the batch the fresh augmentation.
-        augmentation: fresh augmentation, drawn anew for each batch.
         devices: that share a batch equally: up to so many images less one, others each epoch, are left out.
         segment_bytes: of images and teacher outputs in a segment, about; a batch at least.
     """
@@ -53,13 +59,11 @@ class Batches:
         examples: Examples,
         batch_size: int,
         seed: int,
-        augmentation: Policy | None = None,
         devices: int = 1,
         segment_bytes: int = SEGMENT_BYTES,
     ):
         self._examples, self.batch_size, self._seed = examples, batch_size, seed
-        self._fresh = augmentation if augmentation != Policy() else None
-        self._indices = np.arange(len(examples.labels)) if examples.indices is None else examples.indices
+        self._indices = examples.shown()
         self._shown = len(self._indices) // devices * devices
         row_bytes = examples.images[:1].nbytes + sum(output[0, :1].nbytes for output in examples.teacher.values())
         self._segment_rows = max(1, segment_bytes // (row_bytes * batch_size)) * batch_size
@@ -77,7 +81,8 @@ class Batches:
         Yields:
             Images and labels (m,), or images and the named targets `{"labels": (m,), "logits": (m, classes)}`.
         """
-        order = self._indices[np.random.default_rng([self._seed, epoch]).permutation(len(self._indices))[: self._shown]]
+        random = generator(Purpose.ORDER, self._seed, epoch)
+        order = self._indices[random.permutation(len(self._indices))[: self._shown]]
         for start in range(0, len(order), self._segment_rows):
             indices = order[start : start + self._segment_rows]
             numbers = self._view_numbers(indices, epoch)
@@ -118,6 +123,6 @@ class Batches:
         """Show a batch's images in their views, in place; `place` is the epoch and the number of the batch."""
         if self._examples.views is not None:
             images[:] = self._examples.views.show(images, indices, numbers)
-        if self._fresh is not None:
-            random = np.random.default_rng([self._seed, *place])
-            images[:] = apply(images, draw(self._fresh, len(indices), random))
+        if self._examples.augmentation not in (None, Policy()):
+            random = generator(Purpose.AUGMENTATION, self._seed, *place)
+            images[:] = apply(images, draw(self._examples.augmentation, len(indices), random))

@@ -7,6 +7,7 @@ import numpy as np
 import onnxruntime
 
 from distillery.data.errors import InputError, reason
+from distillery.learning.prediction import Predict
 
 PARAMETERS, MULTIPLY_ADDS = "parameters", "multiply_adds"  # names in the file's metadata
 
@@ -18,6 +19,7 @@ class OnnxModel:
         path: the file.
 
     Attributes:
+        path: the file.
         parameters: number of weights.
         multiply_adds: of one image.
 
@@ -26,6 +28,7 @@ class OnnxModel:
     """
 
     def __init__(self, path: str | Path):
+        self.path = Path(path)
         options = onnxruntime.SessionOptions()
         # Note: a given number does not pin threads to cores, which fails in containers.
         options.intra_op_num_threads = len(os.sched_getaffinity(0))
@@ -45,3 +48,8 @@ class OnnxModel:
             images: uint8, (n, height, width, channels).
         """
         return self._session.run(None, {"pixels": images})[0]
+
+
+def load_onnx(path: Path) -> Predict:
+    """Return a model's prediction in ONNX Runtime, on all cores."""
+    return OnnxModel(path).predict

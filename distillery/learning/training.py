@@ -15,7 +15,8 @@ import pandas as pd
 from distillery.data.errors import InputError
 from distillery.data.prepared import Split
 from distillery.data.progress import Progress
-from distillery.learning.batches import Batches
+from distillery.data.random_streams import Purpose, generator
+from distillery.learning.batches import Batches, Examples
 from distillery.learning.checkpoint import Checkpoint, Epoch, State
 from distillery.learning.devices import callbacks_for_devices, xla_is_faster
 from distillery.learning.losses import hard_loss
@@ -241,6 +242,23 @@ class _Progress:
             )
         self._on_epoch_end(epoch)
         self._began = time.monotonic()
+
+
+def training_accuracy(model: keras.Model, examples: Examples, images: int) -> float:
+    """Return a trained model's accuracy, 0 to 1, on images that it learned from, as they are and without dropout.
+
+    Less the accuracy on validation images it is the model's overfitting. The accuracy that training itself logs is a
+    mean over the steps of an epoch, with augmentation and dropout, and mostly lower.
+
+    Args:
+        model: trained, with the weights that were kept.
+        examples: what it learned from.
+        images: how many are drawn of them; as many as there are validation images make both equally sure.
+    """
+    shown = examples.shown()
+    drawn = generator(Purpose.TRAINING_SAMPLE).choice(shown, min(images, len(shown)), replace=False)
+    drawn.sort()
+    return float(np.mean(predict_logits(model, examples.images[drawn]).argmax(axis=1) == examples.labels[drawn]))
 
 
 def values(variables: Sequence[keras.Variable]) -> list[np.ndarray]:

@@ -62,7 +62,7 @@ class StudentsResult:
     """What a stage that trains students ends with.
 
     Attributes:
-        metrics: `val_accuracy`, its spread and `val_loss`, means over the seeds.
+        metrics: `val_accuracy`, its spread, `val_loss` and `overfitting_points`, means over the seeds.
         accuracies: on validation, by seed.
         confusion: on validation, summed over the seeds, (classes, classes).
     """
@@ -82,11 +82,13 @@ def students_result(students: Sequence[TrainedStudent], labels: np.ndarray, clas
     """
     confusions = [confusion_matrix(labels, student.validation_logits.argmax(axis=1), classes) for student in students]
     accuracies = [float(np.trace(confusion) / confusion.sum()) for confusion in confusions]
+    learned = [student.training_accuracy for student in students]
     losses = [negative_log_likelihood(labels, student.validation_logits) for student in students]
     metrics = {
         "val_accuracy": float(np.mean(accuracies)),
         "val_accuracy_std": spread(accuracies),
         "val_loss": float(np.mean(losses)),
+        "overfitting_points": 100 * float(np.mean(learned) - np.mean(accuracies)),
     }
     seeds = [student.seed for student in students]
     return StudentsResult(metrics, dict(zip(seeds, accuracies, strict=True)), sum(confusions))

@@ -1,7 +1,7 @@
 """Students: the same architecture and budget for the distilled ones and those from scratch, one per seed."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,15 @@ from distillery.learning.precision import resolve_precision
 from distillery.learning.prediction import predict_logits
 from distillery.learning.saving import save_model
 from distillery.learning.settings import Training
-from distillery.learning.training import OnEpochEnd, TrainingResult, assign, compile_model, fit, values
+from distillery.learning.training import (
+    OnEpochEnd,
+    TrainingResult,
+    assign,
+    compile_model,
+    fit,
+    training_accuracy,
+    values,
+)
 from distillery.students.training_set import TrainingSet
 
 CHECKED = 100  # images on which what ONNX Runtime gives is compared
@@ -27,11 +35,21 @@ Distil = Callable[[keras.Model], keras.Model]  # wraps a student into the model 
 
 @dataclass(frozen=True)
 class TrainedStudent:
-    """One student: its seed, how its training went, and the logits (n, classes) of the saved model on validation."""
+    """One student.
+
+    Attributes:
+        seed: of its weights and of the order of its images.
+        result: how its training went.
+        validation_logits: of the saved model, float32, (n, classes).
+        training_accuracy: of the saved model, 0 to 1, on a sample of the images that it learned from.
+        parameters: how many it has.
+        path: its Keras file.
+    """
 
     seed: int
     result: TrainingResult
     validation_logits: np.ndarray
+    training_accuracy: float
     parameters: int
     path: Path
 
@@ -46,6 +64,9 @@ class SeedTrainer:
         images: number of images per epoch.
         distil: wraps a student into the model that is fitted; None trains from scratch.
         label_smoothing: of students from scratch.
+
+    A student starts from the weights that its seed draws without dropout: students of one seed start alike whatever
+    their recipe. In Keras a dropout layer takes random numbers that the layers after it then do not get.
 
     Attributes:
         precision: the dtype policy that they are trained in.
@@ -72,7 +93,10 @@ class SeedTrainer:
         self._initial_optimizer_state = values(self._training_model.optimizer.variables)
 
     def _build(self, seed: int) -> keras.Model:
-        return build_model(self._spec, seed, self.precision, self._training.devices)
+        starting_weights = build_model(replace(self._spec, dropout=0.0), seed).get_weights()
+        model = build_model(self._spec, seed, self.precision, self._training.devices)
+        model.set_weights(starting_weights)
+        return model
 
     def train(
         self, seed: int, examples: Examples, validation: Split, on_epoch_end: OnEpochEnd, checkpoint: Checkpoint | None
@@ -115,7 +139,9 @@ def train_students(
         checkpoint = resume_folder and Checkpoint(resume_folder, f"seed_{seed}")
         model, result = trainer.train(seed, data.examples, data.validation, partial(on_epoch_end, seed), checkpoint)
         logits = predict_logits(model, data.validation.images)
-        trained.append(TrainedStudent(seed, result, logits, model.count_params(), folder / f"seed_{seed}.keras"))
+        learned = training_accuracy(model, data.examples, len(logits))
+        path = folder / f"seed_{seed}.keras"
+        trained.append(TrainedStudent(seed, result, logits, learned, model.count_params(), path))
         weights.append(model.get_weights())
     for student, own in zip(trained, weights, strict=True):
         model.set_weights(own)

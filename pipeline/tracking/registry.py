@@ -1,7 +1,8 @@
 """MLflow's model registry: versions of a student, and which of them is its champion.
 
 A version keeps which test images it classifies correctly. So a new version is compared with the champion without
-running the champion again, and only if both were tested on the same images.
+running the champion again, and only if both were tested on the same images. The registered model counts the challenges
+on a test set: the more there were, the smaller p has to be.
 """
 
 from collections.abc import Sequence
@@ -12,13 +13,14 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from distillery.evaluation.comparison import sign_test
+from distillery.evaluation.comparison import sign_test, significance
 from pipeline.tracking.keras_model import DIGEST_TAG
 
 CHALLENGER, CHAMPION = "challenger", "champion"
-SIGNIFICANCE = 0.05  # p of McNemar's test below which two versions differ
 TEST_TAG = "distillery.test_sha256"
 VERDICT_TAG = "distillery.verdict"
+CHALLENGES_TAG = "distillery.challenges."  # and the test set's digest: how many there were, of the registered model
+CHALLENGE_TAG = "distillery.challenge"  # of a version: its number, and the version that was champion
 CORRECT = "registration/right.npy"  # Note: the name in the registries that exist
 MAX_DESCRIPTION_LENGTH = 5000  # characters that MLflow keeps
 
@@ -121,10 +123,34 @@ def _verdict(
         )
     champions_correct = np.load(Path(client.download_artifacts(champion.run_id, CORRECT)), allow_pickle=False)
     wins, losses, p = sign_test(correct.astype(np.int8) - champions_correct.astype(np.int8))
-    found = f"(alone correct on {wins:,} test images, alone wrong on {losses:,}; McNemar p = {p:.2g})"
-    if p >= SIGNIFICANCE:
+    number = _challenge_number(client, champion, version)
+    bound = significance(number)
+    found = (
+        f"(alone correct on {wins:,} test images, alone wrong on {losses:,}; McNemar p = {p:.2g};"
+        f" {_ordinal(number)} challenge on these images: p counts below {bound:.2g})"
+    )
+    if p >= bound:
         same = f"equal to version {champion.version} as far as {len(correct):,} test images tell"
         return False, f"challenger: {same} {found}"
     if wins < losses:
         return False, f"challenger: worse than version {champion.version} {found}"
     return True, f"champion: better than version {champion.version} {found}"
+
+
+def _challenge_number(client: MlflowClient, champion: ModelVersion, version: ModelVersion) -> int:
+    """Return the number of this challenge on its test images, from 1; the same one when it is asked for again."""
+    number, _, against = version.tags.get(CHALLENGE_TAG, "").partition(" against version ")
+    if against == str(champion.version):
+        return int(number)
+    tag = CHALLENGES_TAG + version.tags[TEST_TAG]
+    number = 1 + int(client.get_registered_model(version.name).tags.get(tag, 0))
+    # This one first: where it is interrupted, a challenge counts twice and not never.
+    client.set_registered_model_tag(version.name, tag, str(number))
+    of_version = f"{number} against version {champion.version}"
+    client.set_model_version_tag(version.name, version.version, CHALLENGE_TAG, of_version)
+    return number
+
+
+def _ordinal(number: int) -> str:
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in (11, 12, 13) else "th"
+    return f"{number}{ending}"

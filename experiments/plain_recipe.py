@@ -1,0 +1,113 @@
+"""Choose the recipe of plain training for a preset, on validation images, with as many trials as distillation had.
+
+    python -m experiments.run mnist --folder CLONE
+    python -m experiments.plain_recipe mnist --folder CLONE --trials 20
+
+It trains in the clone, writes the trials to `results/<preset>/plain_recipe.json`, and prints the section
+`train_scratch` to put into the preset. The first trial is the students' own recipe. The test set is not touched.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from distillery.data.prepared import load_info
+from distillery.learning.augmentation import Policy
+from distillery.learning.metrics import negative_log_likelihood
+from distillery.students.plain_recipe import plain_recipe
+from distillery.students.training_set import load_training_set
+from experiments.run import RESULTS
+from pipeline.params import Params, load_params
+
+PREPARED = Path("data/prepared")
+FACTORS = (0.33, 0.5, 1.0, 1.0, 2.0)  # of the students' learning rate
+SMOOTHINGS = (0.0, 0.05, 0.1, 0.2)
+DECAYS = (0.0, 1e-4, 1e-3, 1e-2, 5e-2, 0.1)
+DROPOUTS = (0.0, 0.0, 0.2, 0.4)
+SHIFTS = (0, 1, 2, 4)  # pixels; those of the students and smaller ones than a twelfth of the image
+SEED = 0  # of the draws
+
+
+def main() -> None:
+    """Train the trials of a preset and keep them."""
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.plain_recipe", description=__doc__, formatter_class=plain
+    )
+    parser.add_argument("preset")
+    parser.add_argument("--folder", type=Path, required=True, help="clone where the preset ran")
+    parser.add_argument("--trials", type=int, required=True, help="as many as distillation had")
+    parser.add_argument("--seeds", type=int, default=2, help="students of each trial")
+    arguments = parser.parse_args()
+    os.chdir(arguments.folder)
+    params = load_params()
+    trials = []
+    for number, recipe in enumerate(recipes(params, arguments.trials), start=1):
+        trials.append(recipe | scores(params, recipe, params.student.seeds[: arguments.seeds]))
+        print(f"trial {number} of {arguments.trials}: {trials[-1]}", flush=True)
+    best = max(trials, key=lambda trial: (trial["val_accuracy"], -trial["val_loss"]))
+    kept = {"seeds": params.student.seeds[: arguments.seeds], "trials": trials, "best": trials.index(best) + 1}
+    target = RESULTS / arguments.preset / "plain_recipe.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    print("train_scratch:")
+    for name, value in best.items():
+        if not name.startswith("val_"):
+            print(f"  {name}: {json.dumps(None if getattr(params.student, name, None) == value else value)}")
+
+
+def recipes(params: Params, count: int) -> Iterator[dict[str, Any]]:
+    """Yield sections `train_scratch`: first the students' own recipe, then others, drawn at random."""
+    info, student = load_info(PREPARED), params.student
+    random = np.random.default_rng(SEED)
+    reach = max(student.max_shift, min(info.image_shape[:2]) // 12)
+    own = {
+        "label_smoothing": 0.0,
+        "learning_rate": student.learning_rate,
+        "weight_decay": student.weight_decay,
+        "dropout": student.dropout,
+        "max_shift": student.max_shift,
+        "horizontal_flip": student.horizontal_flip,
+    }
+    yield own
+    for _ in range(count - 1):
+        yield own | {
+            "label_smoothing": float(random.choice(SMOOTHINGS)),
+            "learning_rate": float(f"{student.learning_rate * random.choice(FACTORS):.2g}"),
+            "weight_decay": float(random.choice(DECAYS)),
+            "dropout": float(random.choice(DROPOUTS)),
+            "max_shift": int(random.choice([shift for shift in SHIFTS if shift <= reach])),
+        }
+
+
+def scores(params: Params, recipe: Mapping[str, Any], seeds: list[int]) -> dict[str, float]:
+    """Return accuracy and loss on validation images of students with a recipe, means over the seeds."""
+    # These import Keras, for which nobody waits who asks for help.
+    from distillery.learning.models import ModelSpec
+    from distillery.learning.prediction import predict_logits
+    from distillery.students.train import SeedTrainer
+
+    student, info = params.student, load_info(PREPARED)
+    plain = plain_recipe(student, SimpleNamespace(**recipe))
+    data = load_training_set(PREPARED, Policy(), 1, student.omit_classes)
+    examples = replace(data.examples, views=None, augmentation=plain.augmentation)
+    spec = ModelSpec(student.model, info.image_shape, len(info.classes), plain.dropout)
+    trainer = SeedTrainer(spec, plain.training, seeds[0], len(examples.indices), label_smoothing=plain.label_smoothing)
+    accuracies, losses = [], []
+    for seed in seeds:
+        model, _ = trainer.train(seed, examples, data.validation, lambda _: None, None)
+        logits = predict_logits(model, data.validation.images)
+        accuracies.append(float(np.mean(logits.argmax(axis=1) == data.validation.labels)))
+        losses.append(negative_log_likelihood(np.asarray(data.validation.labels), logits))
+    return {"val_accuracy": float(np.mean(accuracies)), "val_loss": float(np.mean(losses))}
+
+
+if __name__ == "__main__":
+    main()
