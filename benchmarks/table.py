@@ -1,5 +1,6 @@
 """docs/benchmarks.md, from what was measured. Its text is `benchmarks.md.jinja`."""
 
+import re
 from statistics import median
 
 from benchmarks.default import fastest
@@ -36,4 +37,5 @@ def write_page() -> None:
 
 def page() -> str:
     """Return docs/benchmarks.md, with a section for each measurement that there is."""
-    return render(TEMPLATE, FILTERS, **{name: kept(name) for name in (*MEASUREMENTS, ANOTHER)})
+    text = render(TEMPLATE, FILTERS, **{name: kept(name) for name in (*MEASUREMENTS, ANOTHER)})
+    return re.sub(r"\n{3,}", "\n\n", text)  # of the parts of the template that say nothing

@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from distillery.data.errors import InputError
 from distillery.data.random_streams import Purpose, generator
 
 WARM_UP_CALLS = 5
@@ -73,6 +75,9 @@ def latency_and_throughput(
         rounds: how often one image is timed; the batch of all a tenth as often. Each turn has at least one of both.
         here: by name, models of a runtime that this process has loaded and that takes seconds to load again; nothing
             else may run in it meanwhile.
+
+    Raises:
+        InputError: when the process of a model ends by itself.
     """
     calls, (one, many) = {}, (-(-rounds // TURNS), -(-max(3, rounds // 10) // TURNS))
     with ExitStack() as processes:
@@ -102,18 +107,24 @@ def _process(
     other_end.close()
 
     def measure() -> Seconds:
-        connection.send(None)
-        return connection.recv()
+        try:
+            connection.send(None)
+            return connection.recv()
+        except (EOFError, OSError):
+            raise InputError(f"{path}: the process that times it ended; is there memory for one more model?") from None
 
-    yield measure
-    connection.close()
-    process.join()
+    try:
+        yield measure
+    finally:
+        connection.close()
+        process.join()
 
 
 def _serve(connection: Connection, load: Callable[[Path], Predict], path: Path, *measurement) -> None:
     """Measure as often as asked for, until nobody is there who could ask."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; the other one says so, and ends this one
     predict = load(path)
-    with suppress(EOFError):
+    with suppress(EOFError, OSError):
         while True:
             connection.recv()
             connection.send(_time(predict, *measurement))

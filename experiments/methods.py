@@ -27,7 +27,7 @@ def main() -> None:
     for method in (Path(path).stem for path in catalogue.files("methods")):
         for alpha in map(float, arguments.alphas.split(",")):
             overrides = [f"distill.method={method}", f"distill.alpha={alpha}"]
-            metrics = experiment(arguments.folder, "distill", overrides)["distill"]
+            metrics = experiment(arguments.folder, arguments.preset, "distill", overrides)["distill"]
             rows.append({"method": method, "alpha": alpha} | metrics)
     path = RESULTS / f"methods_{arguments.preset}.json"
     path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

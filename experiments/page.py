@@ -150,7 +150,7 @@ def interval(
     if what == "points":
         return metrics[f"{name}.ci_low"], metrics[f"{name}.ci_high"]
     role = name.removeprefix("omitted.")
-    if role not in answers or what == "multiply_adds":
+    if role not in answers:
         return None
     labels, predicted = answers["labels"], answers[f"{role}_corrected" if what.endswith("corrected") else role]
     correct = predicted == labels

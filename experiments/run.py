@@ -97,11 +97,12 @@ def repro(preset: str, overrides: list[str], folder: Path) -> tuple[str, dict[st
     return f"{shlex.join(written)} && {shlex.join(command)}", seconds, not_run
 
 
-def experiment(folder: Path, stage: str, overrides: Iterable[str]) -> dict[str, Any]:
-    """Run a DVC experiment in a clone, up to a stage.
+def experiment(folder: Path, preset: str, stage: str, overrides: Iterable[str]) -> dict[str, Any]:
+    """Run a preset with overrides as a DVC experiment in a clone, up to a stage.
 
     Args:
         folder: the clone.
+        preset: its name; what an earlier experiment left in the clone's parameters is gone.
         stage: the last one to run.
         overrides: `section.key=value`.
 
@@ -109,7 +110,9 @@ def experiment(folder: Path, stage: str, overrides: Iterable[str]) -> dict[str, 
         The content of `metrics/<name>.json`, by name.
     """
     words = [word for override in overrides for word in ("-S", override)]
-    subprocess.run(["dvc", "exp", "run", *words, stage], cwd=folder, env=environment(), check=True)
+    write_preset = ["python", "-m", "pipeline", "preset", preset]
+    for command in (write_preset, ["dvc", "exp", "run", *words, stage]):
+        subprocess.run(command, cwd=folder, env=environment(), check=True)
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (folder / "metrics").glob("*.json")}
 
 

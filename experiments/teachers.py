@@ -24,7 +24,9 @@ def main() -> None:
     arguments = parser.parse_args()
     teachers = []
     for seed in arguments.seeds.split(","):
-        headline = experiment(arguments.folder, "evaluate", [f"train_teacher.seed={int(seed)}"])["evaluate"]
+        headline = experiment(arguments.folder, arguments.preset, "evaluate", [f"train_teacher.seed={int(seed)}"])[
+            "evaluate"
+        ]
         names = ("teacher", "distilled", "gain", "gain_over_same_recipe")
         teachers.append({"seed": int(seed)} | {name: headline[name] for name in names})
     target = RESULTS / arguments.preset / "teachers.json"

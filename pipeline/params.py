@@ -163,7 +163,7 @@ class Training(Section):
 
 
 class Student(Training):
-    """The budget that the distilled student and the one from scratch share."""
+    """The small model, and how it learns: distilled, and from the labels alone but for section `train_scratch`."""
 
     model: Architecture = Field(description="the small model: a file of architectures/, or your own")
     max_shift: MaxShift = Field(
@@ -281,7 +281,9 @@ class Evaluate(Section):
     sheet_images: int = Field(ge=1, le=64, description="test images on the sheet of instructive ones")
     timing_batch: int = Field(ge=1, le=100_000, description="images at once when throughput is measured")
     timing_rounds: int = Field(
-        ge=3, le=10_000, description="rounds of the latency measurement; teacher and student alternate"
+        ge=3,
+        le=10_000,
+        description="calls on one image that are timed for latency; models take turns, each in a process of its own",
     )
 
 

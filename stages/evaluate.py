@@ -13,7 +13,6 @@ from distillery.data.errors import InputError
 from distillery.data.files import atomic_write, file_digest, write_json
 from distillery.data.prepared import load_info, load_split
 from distillery.data.tables import read_table, write_table
-from distillery.evaluation.comparison import accuracy_interval
 from distillery.evaluation.instructive import instructive_images
 from distillery.evaluation.results import Evaluation, compare_roles
 from distillery.evaluation.roles import ROLES, RoleOutputs
@@ -89,7 +88,7 @@ def main(params, run) -> None:
     digests = models.digests()
     run.made_by({role: digests[role] for role in ROLES})
     write_json(RECEIPT, digests | {"test": test.digest})
-    print_summary(evaluation.headline, timing, seeds=len(roles["distilled"].logits))
+    print_summary(evaluation.headline, timing, len(roles["distilled"].logits), machine(models)["runtime"])
     warn_of_constant_predictors(evaluation.quality, roles, run)
 
 
@@ -144,7 +143,7 @@ def write_and_log(evaluation: Evaluation, run) -> None:
     numbers = {name: number for number, name in enumerate(classes)}  # figures write `#7` where no font has the name
     images = by_class_name(np.bincount(evaluation.labels, minlength=len(classes)), classes)
     rows = [
-        (numbers[name], name, role, value, *accuracy_interval(value, images[name]), images[name])
+        (numbers[name], name, role, value, *evaluation.class_intervals[role][:, numbers[name]], images[name])
         for role, values in per_class.items()
         for name, value in values.items()
     ]
@@ -213,7 +212,7 @@ def costs(roles: Mapping[str, RoleOutputs], headline: Mapping) -> dict[str, dict
     }
 
 
-def print_summary(headline: Mapping, timing: Mapping, seeds: int) -> None:
+def print_summary(headline: Mapping, timing: Mapping, seeds: int, runtime: Mapping[str, str]) -> None:
     """Print accuracy, gain and compression."""
     for role in ROLES:
         accuracy, errors = headline[role]["accuracy"], headline[role]["errors"]
@@ -231,11 +230,14 @@ def print_summary(headline: Mapping, timing: Mapping, seeds: int) -> None:
             f"(95 % interval {gain['ci_low']:+.2f} to {gain['ci_high']:+.2f}, p = {gain['p']:.2g})"
         )
     compression, times = headline["compression"], timing["speedup"]
+    where = f"in {runtime['distilled']}"
+    if runtime["teacher"] != runtime["distilled"]:
+        where += f"; the teacher in {runtime['teacher']}"
     fewer_adds = f", {fewer(compression['multiply_adds'])} multiply-adds" if "multiply_adds" in compression else ""
     print(
         f"            {varied(seeds)}\n"
         f"   student: {fewer(compression['parameters'])} parameters, {fewer(compression['bytes'])} bytes{fewer_adds}\n"
-        f"     speed: {times['latency']:.1f}x on one image, {times['throughput']:.1f}x on many, in ONNX Runtime",
+        f"     speed: {times['latency']:.1f}x on one image, {times['throughput']:.1f}x on many, {where}",
         flush=True,
     )
 
@@ -254,9 +256,10 @@ def warn_of_constant_predictors(quality: Mapping, roles: Mapping[str, RoleOutput
     """Print and tag the roles with models that learned nothing."""
     for role, outputs in roles.items():
         if count := quality[role]["constant_predictors"]:
+            where = CURVES.get(role, METRICS / "train_scratch.json")  # the control has no curves
             warning = (
                 f"{count} of {len(outputs.logits)} models of role {role} predict the same class for every test image:"
-                f" they learned nothing; look at learning_rate and epochs, and at {CURVES.get(role, CURVES['scratch'])}"
+                f" they learned nothing; look at learning_rate and epochs, and at {where}"
             )
             print(f"warning: {warning}", flush=True)
             run.tags({f"distillery.warning.{role}": warning})

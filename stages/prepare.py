@@ -30,6 +30,7 @@ def main(params, run) -> None:
     preprocessing = dataset.preprocessing and asdict(dataset.preprocessing)
     info = save_prepared(PREPARED, name, dataset.classes, dataset.source, dataset.parts(), preprocessing)
     info.check_shift("student.max_shift", params.student.max_shift)  # the stages that train check it, too
+    info.check_shift("train_scratch.max_shift", params.train_scratch.max_shift or 0)
     if params.train_teacher.model.endswith(".py"):
         info.check_shift("train_teacher.max_shift", params.train_teacher.max_shift)
     print(", ".join(f"{part} {size:,}" for part, size in info.sizes.items()) + " images", flush=True)

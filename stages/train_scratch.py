@@ -4,6 +4,7 @@ Twice: with a recipe of plain training's own, and with that of the distilled stu
 whether a teacher is worth having, the second what its outputs alone bring.
 """
 
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -58,7 +59,7 @@ def main(params, run, resume_folder: Path | None = None) -> None:
     else:
         same = train_with_shared_recipe(params, spec, views, run, resume_folder)
 
-    if warning := doubt(result.metrics, same):
+    if warning := doubt(result.metrics, same, len(views.validation.labels)):
         print(f"warning: {warning}", flush=True)
         run.tags({"distillery.warning.scratch": warning})
     metrics = result.metrics | {"same_recipe": same}
@@ -69,10 +70,17 @@ def main(params, run, resume_folder: Path | None = None) -> None:
     run.training_result("student", result.confusion, info, curves=CURVES, model=STUDENTS / f"seed_{chosen}.keras")
 
 
-def doubt(own: Mapping[str, float], same: Mapping[str, float]) -> str:
-    """Return what to say where plain training's own recipe is worse than the shared one by more than seeds vary."""
+def doubt(own: Mapping[str, float], same: Mapping[str, float], images: int) -> str:
+    """Return what to say where plain training's own recipe is clearly worse than the shared one.
+
+    Args:
+        own, same: metrics of the students with either recipe.
+        images: on which they were validated. The bound is two standard errors of a difference, as if each recipe had
+            images of its own, and what seeds vary.
+    """
     accuracies = [metrics["val_accuracy"] for metrics in (own, same)]
-    if accuracies[1] - accuracies[0] <= own["val_accuracy_std"] + same["val_accuracy_std"]:
+    by_images = 2 * math.sqrt(sum(accuracy * (1 - accuracy) for accuracy in accuracies) / images)
+    if accuracies[1] - accuracies[0] <= by_images + own["val_accuracy_std"] + same["val_accuracy_std"]:
         return ""
     return (
         f"on validation images plain training is {100 * accuracies[0]:.2f} % accurate with its own recipe, section"

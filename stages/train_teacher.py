@@ -97,6 +97,7 @@ def check_students(params, info: DatasetInfo) -> None:
     student = params.student
     check_devices("student.devices", student.devices)
     info.check_shift("student.max_shift", student.max_shift)
+    info.check_shift("train_scratch.max_shift", params.train_scratch.max_shift or 0)
     info.labels_of(student.omit_classes)
     counts = info.class_counts["train"]
     images = sum(count for name, count in counts.items() if name not in student.omit_classes)

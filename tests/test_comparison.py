@@ -117,9 +117,15 @@ def test_accuracy_interval_is_wilsons(correct, images):
 def test_interval_of_a_mean_accuracy_is_that_of_a_gain_over_nothing():
     first, _ = drawn(4, 300)
     gain = accuracy_gain(first, np.zeros_like(first))
-    assert mean_accuracy_interval(first) == pytest.approx((gain.ci_low / 100, gain.ci_high / 100))
+    wilson = accuracy_interval(first.mean(), 300)
+    ends = min(wilson[0], gain.ci_low / 100), max(wilson[1], gain.ci_high / 100)
+    assert mean_accuracy_interval(first) == pytest.approx(ends)
     assert mean_accuracy_interval(first[:1]) == accuracy_interval(first[0].mean(), 300)
-    assert mean_accuracy_interval(np.ones((3, 10), bool)) == (1, 1)
+    low, high = mean_accuracy_interval(np.ones((3, 40), bool))  # never without width, and never beyond 1
+    assert (low, high) == pytest.approx(accuracy_interval(1.0, 40))
+    few = np.arange(1010) >= np.array([[4], [10], [16]])
+    low, high = mean_accuracy_interval(few)
+    assert 0.97 < low < few.mean() < high <= 1
 
 
 def test_risk_of_all_challenges_together_stays_below_five_percent():

@@ -102,8 +102,10 @@ def test_plain_recipe_is_the_students_but_for_what_it_sets_itself():
 def test_plain_recipe_that_is_clearly_worse_is_told():
     same = {"val_accuracy": 0.98, "val_accuracy_std": 0.004}
     for accuracy, told in ((0.99, False), (0.976, False), (0.95, True)):
-        words = doubt({"val_accuracy": accuracy, "val_accuracy_std": 0.004}, same)
+        words = doubt({"val_accuracy": accuracy, "val_accuracy_std": 0.004}, same, 6000)
         assert bool(words) == told
+    one_seed = [{"val_accuracy": count / 6000, "val_accuracy_std": 0.0} for count in (5925, 5926)]
+    assert doubt(*one_seed, 6000) == ""
     assert "95.00 % accurate with its own recipe, section train_scratch, and 98.00 %" in words
 
 

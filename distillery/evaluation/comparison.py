@@ -58,17 +58,19 @@ def accuracy_gain(correct: np.ndarray, other_correct: np.ndarray) -> Gain:
 def mean_accuracy_interval(correct: np.ndarray) -> tuple[float, float]:
     """Return the 95 % confidence interval of the mean accuracy of classifiers over test images and seeds, 0 to 1.
 
-    The model of variance is that of `accuracy_gain`; of a single classifier the interval is `accuracy_interval`.
+    The model of variance is that of `accuracy_gain`; of a single classifier the interval is `accuracy_interval`. That
+    is also the least that it may be, since near 0 and 1 Student's t takes too few errors for none.
 
     Args:
         correct: bool, (seeds, n): for which images each classifier is correct.
     """
     mean = float(correct.mean())
-    if len(correct) == 1:
-        return accuracy_interval(mean, correct.shape[1])
-    error, degrees = standard_error(correct.astype(np.float64))
-    half = float(stdtrit(degrees, 0.975)) * error if error > 0 else 0.0
-    return mean - half, mean + half
+    low, high = accuracy_interval(mean, correct.shape[1])
+    if len(correct) > 1:
+        error, degrees = standard_error(correct.astype(np.float64))
+        half = float(stdtrit(degrees, 0.975)) * error if error > 0 else 0.0
+        low, high = min(low, max(0.0, mean - half)), max(high, min(1.0, mean + half))
+    return float(low), float(high)
 
 
 def standard_error(values: np.ndarray) -> tuple[float, float]:

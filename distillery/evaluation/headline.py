@@ -6,7 +6,7 @@ from dataclasses import asdict
 import numpy as np
 
 from distillery.evaluation.calibration import calibration_error_by_chance, expected_calibration_error
-from distillery.evaluation.comparison import Gain, agreement
+from distillery.evaluation.comparison import Gain, agreement, mean_accuracy_interval
 from distillery.evaluation.roles import RoleOutputs
 from distillery.learning.metrics import confusion_matrix, negative_log_likelihood, per_class_accuracy, spread
 
@@ -72,6 +72,20 @@ def quality_metrics(labels: np.ndarray, roles: Mapping[str, RoleOutputs], gains:
     for name, gain in gains.items():
         quality[name] = {"images_won": gain.wins, "images_lost": gain.losses}
     return quality
+
+
+def class_intervals(labels: np.ndarray, outputs: RoleOutputs) -> np.ndarray:
+    """Return the 95 % intervals of the accuracies per class, over images and seeds, float, (2, classes): low and high.
+
+    Args:
+        labels: int, (n,).
+        outputs: of one role.
+    """
+    correct = outputs.predicted == labels
+    intervals = np.full((2, outputs.logits.shape[2]), np.nan)
+    for label in np.unique(labels):
+        intervals[:, label] = mean_accuracy_interval(correct[:, labels == label])
+    return intervals
 
 
 def class_accuracy(labels: np.ndarray, roles: Mapping[str, RoleOutputs]) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from distillery.evaluation.comparison import accuracy_gain
-from distillery.evaluation.headline import class_accuracy, headline_metrics, quality_metrics
+from distillery.evaluation.headline import class_accuracy, class_intervals, headline_metrics, quality_metrics
 from distillery.evaluation.roles import GAINS, ROLES, RoleOutputs
 from distillery.evaluation.unseen import Unseen, omitted_metrics
 
@@ -20,6 +20,7 @@ class Evaluation:
         labels: int, (n,).
         predicted: by role, int, (n,), of the model that was chosen on validation images.
         class_accuracy: by role, float, (classes,), means over the seeds; NaN for a class without test images.
+        class_intervals: by role, float, (2, classes): low and high ends of their 95 % intervals.
         curves: by role, columns with one value per epoch, means over the seeds.
         headline: the content of `metrics/evaluate.json`.
         quality: the content of `metrics/quality.json`.
@@ -32,6 +33,7 @@ class Evaluation:
     class_accuracy: Mapping[str, np.ndarray]
     curves: Mapping[str, Mapping[str, Sequence[float]]]
     headline: Mapping
+    class_intervals: Mapping[str, np.ndarray] = field(default_factory=dict)
     quality: Mapping = field(default_factory=dict)
     omitted_classes: Sequence[str] = ()
 
@@ -63,6 +65,7 @@ def compare_roles(
         labels=labels,
         predicted={role: outputs.predicted[outputs.chosen] for role, outputs in shown.items()},
         class_accuracy=class_accuracy(labels, shown),
+        class_intervals={role: class_intervals(labels, outputs) for role, outputs in shown.items()},
         curves={role: outputs.curves for role, outputs in shown.items()},
         headline=headline,
         quality=quality_metrics(labels, roles, gains, calibration_bins),

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from distillery.evaluation.comparison import accuracy_interval
 from distillery.figures.labels import Labels, width
 from distillery.figures.style import GAIN, LOSS, annotated, colour, marker, new_figure, own_style
 
@@ -22,7 +21,7 @@ def per_class_accuracy(
     accuracy: Mapping[str, Sequence[float]],
     classes: Sequence[str],
     where: str = "test set",
-    images: Sequence[int] | None = None,
+    intervals: Mapping[str, np.ndarray] | None = None,
 ) -> Figure:
     """Draw the accuracy per class of each model as points, one row per class, the hardest class on top.
 
@@ -30,7 +29,7 @@ def per_class_accuracy(
         accuracy: by model, one value per class, 0 to 1; a class without images, NaN for every model, is not drawn.
         classes: names.
         where: on which images.
-        images: of each class; with them, 95 % intervals are drawn.
+        intervals: by model, (2, classes): the ends of 95 % intervals, which are drawn where they are given.
     """
     values = 100 * np.array([list(row) for row in accuracy.values()], dtype=float)
     drawn = np.flatnonzero(~np.isnan(values).all(axis=0))
@@ -43,13 +42,12 @@ def per_class_accuracy(
         # One below the other: equal accuracies would hide each other.
         places = np.linspace(-0.24, 0.24, len(accuracy)) if len(accuracy) > 1 else [0]
         for model, row, place in zip(accuracy, values, places, strict=True):
-            if images is not None:
-                low, high = accuracy_interval(row / 100, np.asarray(images)[shown])
-                axis.hlines(rows + place, 100 * low, 100 * high, color=colour(model), linewidth=1, alpha=0.6)
+            if intervals:
+                axis.hlines(rows + place, *(100 * intervals[model][:, shown]), color=colour(model), lw=1, alpha=0.6)
             axis.plot(row, rows + place, marker(model), color=colour(model), markersize=4.5)
         axis.margins(x=0.06)
         axis.xaxis.set_major_locator(MaxNLocator(6))
-        note = "" if images is None else "; lines: 95 % intervals"
+        note = "; lines: 95 % intervals" if intervals else ""
         axis.set_xlabel(annotated(f"accuracy on the {where} (%){note}", labels))
         handles = [
             Line2D([], [], color=colour(model), marker=marker(model), linestyle="", label=model) for model in accuracy

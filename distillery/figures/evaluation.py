@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from distillery.evaluation.instructive import ImageSheet
@@ -33,11 +32,10 @@ def evaluation_figures(
         role: count_confusions(evaluation.labels, predicted, len(classes))
         for role, predicted in evaluation.predicted.items()
     }
-    images = np.bincount(evaluation.labels, minlength=len(classes))
     yield "comparison", comparison(**costs)
     yield "training_curves", training_curves(evaluation.curves)
     yield "confusion_matrices", confusion_matrices(confusions, classes)
-    yield "per_class_accuracy", per_class_accuracy(accuracy, classes, images=images)
+    yield "per_class_accuracy", per_class_accuracy(accuracy, classes, intervals=evaluation.class_intervals)
     yield "per_class_gain", per_class_gain(100 * (accuracy["distilled"] - accuracy["scratch"]), classes)
     yield (
         "instructive_images",

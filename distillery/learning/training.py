@@ -21,7 +21,7 @@ from distillery.learning.checkpoint import Checkpoint, Epoch, State
 from distillery.learning.devices import callbacks_for_devices, xla_is_faster
 from distillery.learning.losses import hard_loss
 from distillery.learning.optimizer import adam
-from distillery.learning.prediction import predict_logits
+from distillery.learning.prediction import PREDICT_BATCH, predict_logits
 from distillery.learning.settings import Training
 
 WARM_UP = 0.1  # part of the steps in which the cosine schedule rises
@@ -258,7 +258,12 @@ def training_accuracy(model: keras.Model, examples: Examples, images: int) -> fl
     shown = examples.shown()
     drawn = generator(Purpose.TRAINING_SAMPLE).choice(shown, min(images, len(shown)), replace=False)
     drawn.sort()
-    return float(np.mean(predict_logits(model, examples.images[drawn]).argmax(axis=1) == examples.labels[drawn]))
+    correct = 0
+    for start in range(0, len(drawn), PREDICT_BATCH):  # the images may lie in a file that is larger than the memory
+        batch = drawn[start : start + PREDICT_BATCH]
+        predicted = model.predict_on_batch(np.asarray(examples.images[batch])).argmax(axis=1)
+        correct += int((predicted == examples.labels[batch]).sum())
+    return correct / len(drawn)
 
 
 def values(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
