@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from experiments.run import RESULTS, environment
+from pipeline.presets import preset_text
 
 POLL_SECONDS = 5
 NAME = "grid"  # DVC adds a number for each pair
@@ -28,6 +29,8 @@ def main() -> None:
     parser.add_argument("--jobs", default="1")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="section.key=value")
     arguments = parser.parse_args()
+    write_preset = ["python", "-m", "pipeline", "preset", arguments.preset]
+    subprocess.run(write_preset, cwd=arguments.folder, env=environment(), check=True)
     words = [f"distill.temperature={arguments.temperatures}", f"distill.alpha={arguments.alphas}", *arguments.overrides]
     settings = [part for word in words for part in ("-S", word)]
     _dvc(arguments.folder, "exp", "run", "evaluate", "--queue", "--name", NAME, *settings)
@@ -37,6 +40,7 @@ def main() -> None:
     while any(state in _dvc(arguments.folder, "queue", "status") for state in ("Queued", "Running")):
         time.sleep(POLL_SECONDS)
     table = {
+        "preset": preset_text(arguments.preset),
         "overrides": arguments.overrides,
         "pairs": pairs(json.loads(_dvc(arguments.folder, "exp", "show", "--json"))),
     }

@@ -190,6 +190,7 @@ def _grid(path: Path) -> dict[str, Any]:
     words += [word for override in sweep["overrides"] for word in ("--set", override)]
     return {
         "preset": preset,
+        "stale": sweep.get("preset") != preset_text(preset),
         "pairs": pairs,
         "best": max(pairs, key=lambda row: row["val_accuracy"]),
         "command": f"python -m experiments.grid {preset} {shlex.join(words)}",
