@@ -4,14 +4,14 @@ python -m experiments.run mnist --folder /somewhere/clone
 python -m experiments.grid mnist --folder /somewhere/clone --temperatures 1,2,4,8,20 --alphas 0,0.1,0.5,0.9
 """
 
-import argparse
 import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from experiments.run import RESULTS, environment
+from distillery.data.files import write_json
+from experiments.run import RESULTS, environment, preset_arguments, write_preset
 from pipeline.presets import preset_text
 
 POLL_SECONDS = 5
@@ -20,17 +20,13 @@ NAME = "grid"  # DVC adds a number for each pair
 
 def main() -> None:
     """Queue the experiments in a clone where the preset ran, run them, and keep the table."""
-    plain = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="python -m experiments.grid", description=__doc__, formatter_class=plain)
-    parser.add_argument("preset")
-    parser.add_argument("--folder", type=Path, required=True, help="clone where the preset ran")
+    parser = preset_arguments("grid", __doc__)
     parser.add_argument("--temperatures", required=True, metavar="T,T,…")
     parser.add_argument("--alphas", required=True, metavar="A,A,…")
     parser.add_argument("--jobs", default="1")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="section.key=value")
     arguments = parser.parse_args()
-    write_preset = ["python", "-m", "pipeline", "preset", arguments.preset]
-    subprocess.run(write_preset, cwd=arguments.folder, env=environment(), check=True)
+    write_preset(arguments.folder, arguments.preset)
     words = [f"distill.temperature={arguments.temperatures}", f"distill.alpha={arguments.alphas}", *arguments.overrides]
     settings = [part for word in words for part in ("-S", word)]
     _dvc(arguments.folder, "exp", "run", "evaluate", "--queue", "--name", NAME, *settings)
@@ -44,9 +40,7 @@ def main() -> None:
         "overrides": arguments.overrides,
         "pairs": pairs(json.loads(_dvc(arguments.folder, "exp", "show", "--json"))),
     }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"grid_{arguments.preset}.json"
-    path.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    write_json(RESULTS / f"grid_{arguments.preset}.json", table)
 
 
 def pairs(shown: list[dict]) -> list[dict[str, float]]:

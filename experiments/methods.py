@@ -7,20 +7,16 @@ Each is trained with the preset's seeds at each weight of the labels. With alpha
 same, as in the papers of `dkd` and `dist`. The test set is not touched.
 """
 
-import argparse
-import json
 from pathlib import Path
 
-from experiments.run import RESULTS, experiment
+from distillery.data.files import write_json
+from experiments.run import RESULTS, experiment, preset_arguments
 from pipeline import catalogue
 
 
 def main() -> None:
     """Train students by each method in a clone where the preset ran, and keep their metrics."""
-    plain = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="python -m experiments.methods", description=__doc__, formatter_class=plain)
-    parser.add_argument("preset")
-    parser.add_argument("--folder", type=Path, required=True, help="clone where the preset ran")
+    parser = preset_arguments("methods", __doc__)
     parser.add_argument("--alphas", required=True, metavar="A,A,…")
     arguments = parser.parse_args()
     rows = []
@@ -29,8 +25,7 @@ def main() -> None:
             overrides = [f"distill.method={method}", f"distill.alpha={alpha}"]
             metrics = experiment(arguments.folder, arguments.preset, "distill", overrides)["distill"]
             rows.append({"method": method, "alpha": alpha} | metrics)
-    path = RESULTS / f"methods_{arguments.preset}.json"
-    path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    write_json(RESULTS / f"methods_{arguments.preset}.json", rows)
 
 
 if __name__ == "__main__":

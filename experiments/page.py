@@ -4,7 +4,6 @@ python -m experiments.page
 """
 
 import argparse
-import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ import jinja2
 import numpy as np
 import yaml
 
+from distillery.data.files import read_json
 from distillery.evaluation.comparison import mean_accuracy_interval
 from experiments.run import RESULTS, ROOT
 from pipeline.presets import preset_names, preset_text
@@ -51,7 +51,7 @@ def main() -> None:
     runs = {name: _run(name, originals[name]) for name in kept if (RESULTS / name / "answers.npz").is_file()}
     # Made before plain training had a recipe of its own: their students from scratch had that of the distilled ones.
     older = {name: _read(name, "evaluate") for name in kept if name not in runs}
-    methods = {path.stem.removeprefix("methods_"): _read_json(path) for path in sorted(RESULTS.glob("methods_*.json"))}
+    methods = {path.stem.removeprefix("methods_"): read_json(path) for path in sorted(RESULTS.glob("methods_*.json"))}
     grids = [_grid(path) for path in sorted(RESULTS.glob("grid_*.json"))]
     save_figure(gains({name: run["headline"] for name, run in runs.items()}), PICTURES / "gains.png")
     for grid in grids:
@@ -116,11 +116,7 @@ def _run(name: str, original: Mapping) -> dict[str, Any]:
 
 
 def _read(name: str, metrics: str) -> Any:
-    return _read_json(RESULTS / name / f"{metrics}.json")
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(RESULTS / name / f"{metrics}.json")
 
 
 def _if_there(name: str, metrics: str) -> Any:
@@ -181,7 +177,7 @@ def _lost(original: Mapping[str, float]) -> tuple[str, str] | None:
 
 def _grid(path: Path) -> dict[str, Any]:
     """Return what the template shows of a sweep, and the command that makes it in the clone where its preset ran."""
-    preset, sweep = path.stem.removeprefix("grid_"), _read_json(path)
+    preset, sweep = path.stem.removeprefix("grid_"), read_json(path)
     pairs = sweep["pairs"]
     temperatures, alphas = (
         ",".join(f"{value:g}" for value in sorted({row[key] for row in pairs})) for key in ("temperature", "alpha")

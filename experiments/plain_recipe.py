@@ -7,7 +7,6 @@ It trains in the clone, writes the trials to `results/<preset>/plain_recipe.json
 `train_scratch` to put into the preset. The first trial is the students' own recipe. The test set is not touched.
 """
 
-import argparse
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -18,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from distillery.data.files import write_json
 from distillery.data.prepared import load_info
 from distillery.learning.augmentation import Policy
 from distillery.learning.metrics import negative_log_likelihood
 from distillery.students.plain_recipe import plain_recipe
 from distillery.students.training_set import load_training_set
-from experiments.run import RESULTS
+from experiments.run import RESULTS, preset_arguments, write_preset
 from pipeline.params import Params, load_params
 
 PREPARED = Path("data/prepared")
@@ -37,15 +37,11 @@ SEED = 0  # of the draws
 
 def main() -> None:
     """Train the trials of a preset and keep them."""
-    plain = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.plain_recipe", description=__doc__, formatter_class=plain
-    )
-    parser.add_argument("preset")
-    parser.add_argument("--folder", type=Path, required=True, help="clone where the preset ran")
+    parser = preset_arguments("plain_recipe", __doc__)
     parser.add_argument("--trials", type=int, required=True, help="as many as distillation had")
     parser.add_argument("--seeds", type=int, default=2, help="students of each trial")
     arguments = parser.parse_args()
+    write_preset(arguments.folder, arguments.preset)
     os.chdir(arguments.folder)
     params = load_params()
     trials = []
@@ -54,9 +50,7 @@ def main() -> None:
         print(f"trial {number} of {arguments.trials}: {trials[-1]}", flush=True)
     best = max(trials, key=lambda trial: (trial["val_accuracy"], -trial["val_loss"]))
     kept = {"seeds": params.student.seeds[: arguments.seeds], "trials": trials, "best": trials.index(best) + 1}
-    target = RESULTS / arguments.preset / "plain_recipe.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    write_json(RESULTS / arguments.preset / "plain_recipe.json", kept)
     print("train_scratch:")
     for name, value in best.items():
         if not name.startswith("val_"):

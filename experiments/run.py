@@ -8,7 +8,6 @@ restored and not run again. Commit first: a clone has what is committed.
 """
 
 import argparse
-import json
 import os
 import platform
 import re
@@ -23,6 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from distillery.data.files import read_json, write_json
 from distillery.timing import processor
 from pipeline.presets import preset_names
 
@@ -72,6 +72,29 @@ def stage_times(lines: Iterable[str], clock=time.monotonic) -> tuple[dict[str, f
     return seconds, not_run
 
 
+def preset_arguments(name: str, description: str) -> argparse.ArgumentParser:
+    """Return the parser of a script that goes on in a clone where a preset ran.
+
+    Args:
+        name: of the script, `grid`.
+        description: its docstring.
+    """
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog=f"python -m experiments.{name}", description=description, formatter_class=plain
+    )
+    parser.add_argument("preset")
+    parser.add_argument("--folder", type=Path, required=True, help="clone where the preset ran")
+    return parser
+
+
+def write_preset(folder: Path, preset: str) -> list[str]:
+    """Write a preset's parameters in a clone, over what an experiment left there, and return the command."""
+    command = ["python", "-m", "pipeline", "preset", preset]
+    subprocess.run(command, cwd=folder, env=environment(), check=True)
+    return command
+
+
 def repro(preset: str, overrides: list[str], folder: Path) -> tuple[str, dict[str, float], list[str]]:
     """Run a preset.
 
@@ -83,8 +106,7 @@ def repro(preset: str, overrides: list[str], folder: Path) -> tuple[str, dict[st
     Returns:
         The command; the seconds of each stage that ran; the stages that did not run.
     """
-    written = ["python", "-m", "pipeline", "preset", preset]
-    subprocess.run(written, cwd=folder, env=environment(), check=True)
+    written = write_preset(folder, preset)
     command = ["dvc", "repro"]
     if overrides:
         command = ["dvc", "exp", "run", *(word for override in overrides for word in ("-S", override))]
@@ -109,11 +131,10 @@ def experiment(folder: Path, preset: str, stage: str, overrides: Iterable[str]) 
     Returns:
         The content of `metrics/<name>.json`, by name.
     """
+    write_preset(folder, preset)
     words = [word for override in overrides for word in ("-S", override)]
-    write_preset = ["python", "-m", "pipeline", "preset", preset]
-    for command in (write_preset, ["dvc", "exp", "run", *words, stage]):
-        subprocess.run(command, cwd=folder, env=environment(), check=True)
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (folder / "metrics").glob("*.json")}
+    subprocess.run(["dvc", "exp", "run", *words, stage], cwd=folder, env=environment(), check=True)
+    return {path.stem: read_json(path) for path in (folder / "metrics").glob("*.json")}
 
 
 def _shown(lines: Iterable[str]) -> Iterable[str]:
@@ -130,7 +151,7 @@ def keep(name: str, folder: Path, command: str, seconds: dict[str, float], not_r
     """
     target = RESULTS / name
     target.mkdir(parents=True, exist_ok=True)
-    earlier = json.loads((target / "run.json").read_text(encoding="utf-8")) if (target / "run.json").is_file() else {}
+    earlier = read_json(target / "run.json") if (target / "run.json").is_file() else {}
     for path in sorted((folder / "metrics").glob("*.json")):
         shutil.copy(path, target / path.name)
     for path in (folder / "params.yaml", folder / "models/answers.npz"):
@@ -146,8 +167,7 @@ def keep(name: str, folder: Path, command: str, seconds: dict[str, float], not_r
     }
     stages = {stage: earlier.get("stages", {}).get(stage) for stage in not_run}
     stages |= {stage: {"seconds": round(value, 1)} | made for stage, value in seconds.items()}
-    run = {"command": command, "stages": stages}
-    (target / "run.json").write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+    write_json(target / "run.json", {"command": command, "stages": stages})
 
 
 def main() -> None:

@@ -7,19 +7,13 @@ A teacher of another seed has other weights and another order of the images; stu
 stay, and the students that learn from the labels alone are not trained again.
 """
 
-import argparse
-import json
-from pathlib import Path
-
-from experiments.run import RESULTS, experiment
+from distillery.data.files import write_json
+from experiments.run import RESULTS, experiment, preset_arguments
 
 
 def main() -> None:
     """Run the preset with each teacher, one after the other."""
-    plain = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="python -m experiments.teachers", description=__doc__, formatter_class=plain)
-    parser.add_argument("preset")
-    parser.add_argument("--folder", type=Path, required=True, help="clone where the preset ran")
+    parser = preset_arguments("teachers", __doc__)
     parser.add_argument("--seeds", required=True, metavar="N,N,…")
     arguments = parser.parse_args()
     teachers = []
@@ -29,8 +23,7 @@ def main() -> None:
         ]
         names = ("teacher", "distilled", "gain", "gain_over_same_recipe")
         teachers.append({"seed": int(seed)} | {name: headline[name] for name in names})
-    target = RESULTS / arguments.preset / "teachers.json"
-    target.write_text(json.dumps(teachers, indent=1) + "\n", encoding="utf-8")
+    write_json(RESULTS / arguments.preset / "teachers.json", teachers)
 
 
 if __name__ == "__main__":
