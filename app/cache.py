@@ -42,12 +42,32 @@ class LoadedModel:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """The shape of the images that it takes: (height, width, channels)."""
-        return tuple(self.model.inputs[0].shape[1:])
+        return tuple(self.model.image_shape if self.taken else self.model.inputs[0].shape[1:])
 
     @property
     def classes(self) -> int:
         """The number of classes."""
-        return self.model.outputs[0].shape[-1]
+        return self.model.classes if self.taken else self.model.outputs[0].shape[-1]
+
+    @property
+    def taken(self) -> bool:
+        """Whether it is a teacher from elsewhere."""
+        return isinstance(self.model, TakenModel)
+
+
+class TakenModel:
+    """A teacher from elsewhere, with what pages ask of a Keras model.
+
+    Args:
+        folder: the teacher's.
+    """
+
+    def __init__(self, folder: Path):
+        from distillery.teachers.teacher import TakenTeacher  # imports ONNX Runtime
+
+        teacher, info = TakenTeacher(folder), load_info(PREPARED)
+        self.image_shape, self.classes, self.bytes = info.image_shape, len(info.classes), teacher.bytes
+        self.predict_on_batch, self.count_params = teacher.predict, lambda: teacher.parameters
 
 
 def file_version(path: Path) -> FileVersion:
@@ -74,7 +94,8 @@ def models() -> tuple[dict[str, LoadedModel], list[str]]:
         except InputError as error:
             problems.append(f"{error}; {results.REPRO}" if "dvc repro" not in str(error) else str(error))
             continue
-        loaded[role] = LoadedModel(model, file, model.count_params(), version[2], version)
+        size = model.bytes if isinstance(model, TakenModel) else version[2]
+        loaded[role] = LoadedModel(model, file, model.count_params(), size, version)
     if len({(model.image_shape, model.classes) for model in loaded.values()}) > 1:
         problems.append(f"the models in models/ are not of one run: they take different images; {results.REPRO}")
         loaded = {}
@@ -85,6 +106,8 @@ def models() -> tuple[dict[str, LoadedModel], list[str]]:
 def _model(path: str, version: FileVersion):
     from pipeline.__main__ import quiet_import
 
+    if Path(path).name == results.TAKEN_TEACHER.name:
+        return TakenModel(Path(path).parent)
     # Keras takes seconds, and without models no page needs it. Two visitors may not redirect the terminal at once.
     with IMPORTING, quiet_import():
         from distillery.learning.saving import load_model

@@ -34,17 +34,25 @@ def show_headline(evaluation: TimedEvaluation) -> None:
     """Show the gain, the compression and the speed in two sentences."""
     gain, compression = evaluation.headline["gain"], evaluation.headline["compression"]
     control = evaluation.headline["gain_over_same_recipe"]
-    speedup = evaluation.timing["speedup"]
+    speedup = evaluation.timing.get("speedup")
     significant = gain["ci_low"] > 0 or gain["ci_high"] < 0
     st.markdown(
         f"**Distilling {'gained' if gain['points'] >= 0 else 'lost'} {abs(gain['points']):.2f} percentage points** of "
         f"accuracy, for this teacher, against plain training of the same network with a recipe of its own (95 % "
         f"interval {gain['ci_low']:+.2f} to {gain['ci_high']:+.2f}, p = {gain['p']:.2g}"
         f"{'' if significant else ': no more than chance can do'}); against the same recipe without a teacher it is "
-        f"{control['points']:+.2f} ({control['ci_low']:+.2f} to {control['ci_high']:+.2f}). The student has "
-        f"**{times(compression['parameters'], 'fewer', 'more')} parameters** than its teacher; it predicts "
-        f"{times(speedup['latency'], 'faster', 'slower')} on one image, "
-        f"{times(speedup['throughput'], 'faster', 'slower')} on many at once."
+        f"{control['points']:+.2f} ({control['ci_low']:+.2f} to {control['ci_high']:+.2f})."
+        + (
+            f" The student has **{times(compression['parameters'], 'fewer', 'more')} parameters** than its teacher."
+            if "parameters" in compression
+            else ""
+        )
+        + (
+            f" It predicts {times(speedup['latency'], 'faster', 'slower')} on one image, "
+            f"{times(speedup['throughput'], 'faster', 'slower')} on many at once."
+            if speedup
+            else " Of the teacher's speed nothing is known: it is a table of outputs."
+        )
     )
 
 
@@ -101,10 +109,10 @@ def facts(role: str, model: LoadedModel | None, evaluation: TimedEvaluation | No
         ("File", f"{model.bytes:,} bytes" if model else "–"),
     ]
     if evaluation:
-        measured = evaluation.timing["teacher" if role == "teacher" else "distilled"]
+        measured = evaluation.timing.get("teacher" if role == "teacher" else "distilled")
         rows += [
-            ("One image", f"{measured['latency_ms']['median']:.2f} ms"),
-            ("Many images", f"{measured['images_per_second']['median']:,.0f} images / s"),
+            ("One image", f"{measured['latency_ms']['median']:.2f} ms" if measured else "–"),
+            ("Many images", f"{measured['images_per_second']['median']:,.0f} images / s" if measured else "–"),
         ]
     cells = "".join(
         f'<tr style="border-top: 1px solid #E4E4E4"><td style="padding: 5px 0; color: #555">{name}</td>'

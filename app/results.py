@@ -22,7 +22,7 @@ CURVES = {
 HEADLINE, PER_CLASS, TIMING = (Path(f"metrics/{name}.json") for name in ("evaluate", "per_class", "timing"))
 PREDICTIONS = Path("plots/evaluate/predictions.csv")
 EVALUATED = (HEADLINE, PER_CLASS, TIMING, PREDICTIONS, *CURVES.values())
-TEACHER = Path("models/teacher/teacher.keras")
+TRAINED_TEACHER, TAKEN_TEACHER = Path("models/teacher/teacher.keras"), Path("models/teacher/teacher.json")
 REPRO = "run `dvc repro`"
 
 
@@ -50,13 +50,25 @@ def find_models() -> tuple[dict[str, ModelFile], list[str]]:
     found, missing = {}, []
     for role in ROLES:
         try:
-            file = ModelFile(TEACHER, None, ()) if role == "teacher" else _chosen_student(role)
+            file = _teacher() if role == "teacher" else _chosen_student(role)
             if not file.path.is_file():
                 raise InputError(f"{file.path}: no such file; {REPRO}")
             found[role] = file
         except InputError as error:
             missing.append(str(error))
     return found, missing
+
+
+def _teacher() -> ModelFile:
+    """Return the teacher's file; of one from elsewhere that is what describes it.
+
+    Raises:
+        InputError: when it is a table of outputs, which predicts nothing new.
+    """
+    taken = TAKEN_TEACHER.is_file() and "kind" in (described := read_json(TAKEN_TEACHER))
+    if taken and described["kind"] == "table":
+        raise InputError(f"the teacher is a table of outputs, {described['source']}, which predicts no other images")
+    return ModelFile(TAKEN_TEACHER if taken else TRAINED_TEACHER, None, ())
 
 
 def _chosen_student(role: str) -> ModelFile:

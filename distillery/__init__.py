@@ -10,8 +10,8 @@ from importlib import import_module
 _ROOMS = {
     "Distiller": "distillery.distillation.distiller",
     "load_method": "distillery.distillation.methods",
-    "Teacher": "distillery.learning.teacher_files",
-    "load_teacher": "distillery.learning.teacher_files",
+    "Teacher": "distillery.teachers.teacher",
+    "load_teacher": "distillery.teachers.teacher",
     "ModelSpec": "distillery.learning.models",
     "build_model": "distillery.learning.models",
     "load_model": "distillery.learning.saving",

@@ -61,6 +61,7 @@ def model_card(data: CardData) -> list[str]:
         "counted": lambda number, noun: f"{number:,} {noun}{'' if number == 1 else 's'}",
     }
     weakest, confused = _weaknesses(data)
+    ratio = data.headline["compression"].get("parameters")
     correct, images = int(np.sum(data.labels == data.predicted)), len(data.labels)
     text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         vars(data),
@@ -71,8 +72,8 @@ def model_card(data: CardData) -> list[str]:
         weakest=weakest,
         confused=confused,
         teacher=_teacher(data.parameters["train_teacher.model"]),
-        teacher_size=_teacher_size(data.headline["compression"]["parameters"]),
-        teacher_parameters=round(data.headline["compression"]["parameters"] * data.exported["keras"]["parameters"]),
+        teacher_size=_teacher_size(ratio),
+        teacher_parameters=ratio and round(ratio * data.exported["keras"]["parameters"]),
     )
     return [section.rstrip("\n") + "\n" for section in re.split(r"^(?=## )", text, flags=re.MULTILINE)]
 
@@ -86,8 +87,10 @@ def _teacher(model: str) -> str:
     return f"network `{Path(model).stem}`" if model.endswith(".py") else model
 
 
-def _teacher_size(ratio: float) -> str:
-    """Return what the teacher is beside the student, given teacher ÷ student in parameters."""
+def _teacher_size(ratio: float | None) -> str:
+    """Return what the teacher is beside the student, given teacher ÷ student in parameters, where they are known."""
+    if ratio is None:
+        return "one whose outputs are given"
     if ratio == 1:
         return "one with as many parameters"
     return "a larger one" if ratio > 1 else "one that is smaller than itself"

@@ -31,6 +31,9 @@ from ruamel.yaml.error import ReusedAnchorWarning
 
 from distillery.data.errors import InputError
 from distillery.students.seeds import MAX_SEED, class_names, expand_seeds
+from distillery.teachers.configuration import pixels_of_file
+from distillery.teachers.conventions import convention_names
+from distillery.teachers.source import OWN_FILES, find_source
 from pipeline import catalogue
 from pipeline.flat import flat
 
@@ -80,9 +83,31 @@ def _architecture(value: str) -> str:
 
 
 def _teacher(value: str) -> str:
-    if value.endswith(".keras") and Path(value).is_file():
+    if value.endswith(".py"):
+        return _one_of("architectures", "features", value, f"a `.py` file of your own; or {OWN_FILES}")
+    if not Path(value).exists():
+        raise ValueError(f"accepted: {', '.join(catalogue.files('architectures'))}, or {OWN_FILES}")
+    find_source(value)
+    return value
+
+
+def _preprocessing(value: str) -> str:
+    names = convention_names()
+    if value == "auto" or value in names:
         return value
-    return _one_of("architectures", "features", value, "a `.py` or a `.keras` file of your own")
+    if not Path(value).is_file():
+        raise ValueError(f"accepted: auto, {', '.join(names)}, or a file that describes the pixels")
+    try:
+        pixels_of_file(Path(value))
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+def _teacher_classes(value: str | dict | None) -> str | dict | None:
+    if isinstance(value, str) and not Path(value).is_file():
+        raise ValueError("no such file; accepted: a file of names, one a line, or a mapping by class, also as a file")
+    return value
 
 
 def _method(value: str) -> str:
@@ -95,6 +120,9 @@ def _method(value: str) -> str:
 Dataset = Annotated[str, AfterValidator(_readable(_dataset))]
 Architecture = Annotated[str, AfterValidator(_readable(_architecture))]
 Teacher = Annotated[str, AfterValidator(_readable(_teacher))]
+Preprocessing = Annotated[str, AfterValidator(_readable(_preprocessing))]
+TeacherClasses = Annotated[str | dict | None, AfterValidator(_readable(_teacher_classes))]
+InputSize = Annotated[int, Field(ge=1, le=4096)] | Literal["auto"]
 Method = Annotated[str, AfterValidator(_method)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Seeds = Annotated[int | list[int], AfterValidator(expand_seeds)]
@@ -193,7 +221,20 @@ class Student(Training):
 
 class TrainTeacher(Training):
     model: Teacher = Field(
-        description="the large model: a `.py` file, of architectures/ or your own, is trained; a `.keras` file is taken"
+        description="the large model: a `.py` file, of architectures/ or your own, is trained; a model or a table of"
+        " outputs is taken"
+    )
+    # Those of a teacher that is taken need not stand in the file.
+    preprocessing: Preprocessing = Field(
+        "auto",
+        description="taken: what its pixels mean; `auto`: as a file beside it says, else what answers best on"
+        " validation images",
+    )
+    input_size: InputSize = Field("auto", description="taken: pixels of each side that it sees; `auto`: its own")
+    output: str | None = Field(None, description="taken: name of the output that counts; `null`: the one that fits")
+    classes: TeacherClasses = Field(
+        None,
+        description="taken: outputs of each class, a file of names or a mapping; `null`: by name, or in order",
     )
     softmax_temperature: float = Field(
         gt=0, le=1000, description="temperature in the model itself: its logits are divided by it"
@@ -431,7 +472,12 @@ def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any
 ACCEPTED = {  # of parameters whose check is a function
     "prepare.dataset": "a file of `datasets/`, a `.py` file that defines `load`, or a folder of images",
     "student.model": "a file of `architectures/`, or a `.py` file that defines `features`",
-    "train_teacher.model": "a file of `architectures/`, a `.py` file that defines `features`, or a `.keras` file",
+    "train_teacher.model": "a file of `architectures/`, a `.py` file that defines `features`, a `.onnx`, `.keras` or"
+    " `.h5` file, a folder with one, or a `.parquet` or `.csv` table of outputs",
+    "train_teacher.preprocessing": "`auto`, the name of a convention (docs/teachers.md), or a file",
+    "train_teacher.input_size": "`auto`, or a whole number, from 1 to 4,096",
+    "train_teacher.output": "the name of an output, or `null`",
+    "train_teacher.classes": "a file of names, one a line; a mapping by class, also as a `.yaml` file; or `null`",
     "distill.method": "the name of a file in `methods/`",
     "student.omit_classes": "list of names; two classes must be left",
     "student.seeds": "1 to 100 different whole numbers, or their count",

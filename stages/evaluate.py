@@ -19,8 +19,8 @@ from distillery.evaluation.roles import ROLES, RoleOutputs
 from distillery.evaluation.unseen import Unseen, corrected_predictions
 from distillery.learning.metrics import by_class_name
 from distillery.learning.onnx_model import OnnxModel, load_onnx
-from distillery.learning.teacher_files import Teacher, load_teacher
 from distillery.students.choice import Students, load_students, onnx_models, predict_students
+from distillery.teachers.teacher import Teacher, load_teacher
 from distillery.timing import cores, latency_and_throughput, processor, speedup
 
 PREPARED = Path("data/prepared")
@@ -82,8 +82,9 @@ def main(params, run) -> None:
         figures.save_figure(figure, FIGURES / f"{name}.png")
         run.artifact(FIGURES / f"{name}.png", "figures")
     # Latency varies from run to run, and what stands in plots/ may not: this figure goes to MLflow alone.
-    milliseconds = {role: timing[role]["latency_ms"]["median"] for role in ("teacher", "distilled")}
-    run.figure("comparison", "comparison_with_latency", **cost, milliseconds=milliseconds)
+    if "teacher" in timing:
+        milliseconds = {role: timing[role]["latency_ms"]["median"] for role in ("teacher", "distilled")}
+        run.figure("comparison", "comparison_with_latency", **cost, milliseconds=milliseconds)
 
     digests = models.digests()
     run.made_by({role: digests[role] for role in ROLES})
@@ -105,7 +106,7 @@ def predict(models: Models, images: np.ndarray) -> dict[str, RoleOutputs]:
     curves = {role: read_table(path) for role, path in CURVES.items()}
     teacher = models.teacher
     logits = teacher.outputs(images)["logits"][np.newaxis]
-    cost = teacher.parameters, teacher.bytes, teacher.onnx and teacher.onnx.multiply_adds
+    cost = teacher.parameters, teacher.bytes, teacher.multiply_adds
     roles = {"teacher": RoleOutputs(logits, 0, *cost, curves["teacher"])}
     for role, students in models.students.items():
         seed = students.chosen_seed
@@ -175,24 +176,27 @@ def measure(models: Models, images: np.ndarray, rounds: int) -> dict:
     """Return how fast teacher and student predict as they ship, and how many times as fast the student does.
 
     Both run in ONNX Runtime, since Keras's own overhead would hide the difference; a teacher that ONNX does not have
-    runs in Keras, and `machine` says so.
+    runs in Keras, and `machine` says so. A teacher from elsewhere is timed with what is done to its pixels. A table of
+    outputs has no speed.
     """
-    paths = {"distilled": models.students["distilled"].chosen.with_suffix(".onnx")}
+    loads = {"distilled": (load_onnx, models.students["distilled"].chosen.with_suffix(".onnx"))}
     here = {}
-    if models.teacher.onnx:
-        paths["teacher"] = models.teacher.onnx.path
-    else:
+    if models.teacher.timed:
+        loads["teacher"] = models.teacher.timed
+    elif models.teacher.runtime:
         here["teacher"] = models.teacher.predict
-    timed = latency_and_throughput({role: (load_onnx, path) for role, path in paths.items()}, images, rounds, here)
-    timing = {role: timed[role] for role in ("teacher", "distilled")}
-    return timing | {"speedup": speedup(timing["teacher"], timing["distilled"])}
+    timed = latency_and_throughput(loads, images, rounds, here)
+    timing = {role: timed[role] for role in ("teacher", "distilled") if role in timed}
+    if "teacher" in timing:
+        timing["speedup"] = speedup(timing["teacher"], timing["distilled"])
+    return timing
 
 
 def machine(models: Models) -> dict:
     """Return what was measured on, and the precision that the models were trained in."""
     precision = {"teacher": models.teacher.precision}
     precision |= {role: students.precision for role, students in models.students.items()}
-    runtime = {"teacher": "ONNX Runtime" if models.teacher.onnx else "Keras", "distilled": "ONNX Runtime"}
+    runtime = {"teacher": models.teacher.runtime, "distilled": "ONNX Runtime"}
     return {
         "processor": processor(),
         "cores": cores(),
@@ -207,8 +211,8 @@ def costs(roles: Mapping[str, RoleOutputs], headline: Mapping) -> dict[str, dict
     return {
         "accuracy": {role: headline[role]["accuracy"] for role in ROLES},
         "accuracy_std": {role: headline[role]["accuracy_std"] for role in ROLES if role != "teacher"},
-        "parameters": {role: roles[role].parameters for role in ROLES},
-        "kilobytes": {role: roles[role].bytes / 1000 for role in ROLES},
+        "parameters": {role: roles[role].parameters for role in ROLES if roles[role].parameters},
+        "kilobytes": {role: roles[role].bytes / 1000 for role in ROLES if roles[role].bytes},
     }
 
 
@@ -229,17 +233,18 @@ def print_summary(headline: Mapping, timing: Mapping, seeds: int, runtime: Mappi
             f"{title:>10}{':' if title else ' '} {gain['points']:+.2f} points over {over} "
             f"(95 % interval {gain['ci_low']:+.2f} to {gain['ci_high']:+.2f}, p = {gain['p']:.2g})"
         )
-    compression, times = headline["compression"], timing["speedup"]
-    where = f"in {runtime['distilled']}"
-    if runtime["teacher"] != runtime["distilled"]:
-        where += f"; the teacher in {runtime['teacher']}"
-    fewer_adds = f", {fewer(compression['multiply_adds'])} multiply-adds" if "multiply_adds" in compression else ""
-    print(
-        f"            {varied(seeds)}\n"
-        f"   student: {fewer(compression['parameters'])} parameters, {fewer(compression['bytes'])} bytes{fewer_adds}\n"
-        f"     speed: {times['latency']:.1f}x on one image, {times['throughput']:.1f}x on many, {where}",
-        flush=True,
-    )
+    print(f"            {varied(seeds)}", flush=True)
+    words = {"parameters": "parameters", "bytes": "bytes", "multiply_adds": "multiply-adds"}
+    compression = {name: headline["compression"].get(name) for name in words}
+    if known := [f"{fewer(ratio)} {words[name]}" for name, ratio in compression.items() if ratio]:
+        print(f"   student: {', '.join(known)}", flush=True)
+    if "speedup" in timing:
+        times, where = timing["speedup"], f"in {runtime['distilled']}"
+        if runtime["teacher"] != runtime["distilled"]:
+            where += f"; the teacher in {runtime['teacher']}"
+        print(
+            f"     speed: {times['latency']:.1f}x on one image, {times['throughput']:.1f}x on many, {where}", flush=True
+        )
 
 
 def varied(seeds: int) -> str:

@@ -28,7 +28,8 @@ def main(params, run) -> None:
     if dataset.preprocessing and (line := near_duplicates(dataset)):
         print(line, flush=True)
     preprocessing = dataset.preprocessing and asdict(dataset.preprocessing)
-    info = save_prepared(PREPARED, name, dataset.classes, dataset.source, dataset.parts(), preprocessing)
+    files = {part: dataset.files[part] for part in dataset.parts()} if dataset.preprocessing else None
+    info = save_prepared(PREPARED, name, dataset.classes, dataset.source, dataset.parts(), preprocessing, files)
     info.check_shift("student.max_shift", params.student.max_shift)  # the stages that train check it, too
     info.check_shift("train_scratch.max_shift", params.train_scratch.max_shift or 0)
     if params.train_teacher.model.endswith(".py"):

@@ -1,5 +1,7 @@
 """train_teacher: the large model, trained on the labels, or taken from a file of the user's."""
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +14,29 @@ from distillery.learning.augmentation import Policy
 from distillery.learning.batches import Batches, Examples
 from distillery.learning.checkpoint import Checkpoint
 from distillery.learning.devices import check_devices
-from distillery.learning.metrics import confusion_matrix, negative_log_likelihood
+from distillery.learning.metrics import confusion_matrix, expected_calibration_error, negative_log_likelihood
 from distillery.learning.models import ModelSpec, build_model, float32_copy
 from distillery.learning.precision import resolve_precision
-from distillery.learning.prediction import predict_logits
-from distillery.learning.saving import load_model
-from distillery.learning.teacher import as_teacher
-from distillery.learning.teacher_check import doubts
-from distillery.learning.teacher_files import KERAS_FILE, save_teacher
-from distillery.learning.training import compile_model, evaluate_pretrained, fit, training_accuracy
+from distillery.learning.prediction import Predict, predict_logits
+from distillery.learning.training import TrainingResult, compile_model, fit, taken_result, training_sample
+from distillery.teachers.check import calibrating_temperature, doubts
+from distillery.teachers.take import take_teacher
+from distillery.teachers.teacher import load_teacher, save_teacher
 
 PREPARED = Path("data/prepared")
 TEACHER = Path("models/teacher")
 METRICS, CURVES = Path("metrics/train_teacher.json"), Path("plots/train_teacher/curves.csv")
+CALIBRATION_BINS = 15  # Guo et al. 2017
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The teacher's logits, (n, classes), and the labels, on validation images and on some training images."""
+
+    labels: np.ndarray
+    logits: np.ndarray
+    learned_labels: np.ndarray
+    learned: np.ndarray
 
 
 def main(params, run, resume_folder: Path | None = None) -> None:
@@ -44,30 +56,72 @@ def main(params, run, resume_folder: Path | None = None) -> None:
         checkpoint = resume_folder and Checkpoint(resume_folder, "teacher")
         precision = resolve_precision("train_teacher.precision", settings.precision)
         run.tags({"distillery.precision": precision})
-        teacher, result = train_on_labels(settings, precision, info, train, validation, on_epoch_end, checkpoint)
-        logits = predict_logits(teacher, validation.images)
+        model, result = train_on_labels(settings, precision, info, train, validation, on_epoch_end, checkpoint)
+        save_teacher(model, TEACHER, validation.images[:100], precision)
+        predict, parameters = partial(predict_logits, model), model.count_params()
     else:
-        precision = None
-        print(f"the teacher is {settings.model}; it is not trained", flush=True)
-        teacher = as_teacher(load_model(settings.model), validation.images[:100], len(info.classes), settings.model)
-        result, logits = evaluate_pretrained(teacher, train, validation)
-        for doubt in doubts(np.asarray(validation.labels), logits, info.classes):
-            print(f"warning: {settings.model}: {doubt}", flush=True)
+        predict, parameters = take(params, info, {"train": train, "validation": validation}, run)
+        result = None
+    sample = training_sample(Examples(train.images, train.labels), len(validation.labels))
+    found = Answers(
+        labels=np.asarray(validation.labels),
+        logits=predict(validation.images),
+        learned_labels=np.asarray(train.labels[sample]),
+        learned=predict(train.images[sample]),
+    )
+    result = result or taken_result(found.learned, found.learned_labels, found.logits, found.labels)
+    report(settings, info, found, result, parameters, run)
 
-    val_accuracy = float((logits.argmax(axis=1) == validation.labels).mean())
-    learned = training_accuracy(teacher, Examples(train.images, train.labels), len(logits))
+
+def take(params, info: DatasetInfo, parts: dict[str, Split], run) -> tuple[Predict, int | None]:
+    """Write the teacher that the user named, say what was found out of it; return its prediction and parameters."""
+    settings = params.train_teacher
+    print(f"the teacher is {settings.model}; it is not trained", flush=True)
+    parts["test"] = load_split(PREPARED, "test")  # of a table the rows
+    taken = take_teacher(settings, info, parts, TEACHER, params.prepare.dataset)
+    if taken.comparison:
+        print(taken.comparison.text(), flush=True)
+        run.table("teacher_preprocessing.json", taken.comparison.table())
+    for note in taken.notes:
+        print(note, flush=True)
+    teacher = load_teacher(TEACHER)
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        return teacher.outputs(images)["logits"]
+
+    return predict, teacher.parameters
+
+
+def report(settings, info: DatasetInfo, found: Answers, result: TrainingResult, parameters: int | None, run) -> None:
+    """Write and log the metrics, and say how good the teacher's probabilities are."""
+    labels, logits = found.labels, found.logits
+    accuracy = float((logits.argmax(axis=1) == labels).mean())
     metrics = {
-        "val_accuracy": val_accuracy,
-        "val_loss": negative_log_likelihood(validation.labels, logits),
-        "overfitting_points": 100 * (learned - val_accuracy),
+        "val_accuracy": accuracy,
+        "val_loss": negative_log_likelihood(labels, logits),
+        "overfitting_points": 100 * (float((found.learned.argmax(axis=1) == found.learned_labels).mean()) - accuracy),
         "best_epoch": result.best_epoch,
     }
-    save_teacher(teacher, TEACHER, validation.images[:100], precision)
+    calibration = {
+        "calibration_error": expected_calibration_error(labels, logits, CALIBRATION_BINS),
+        "calibrating_temperature": calibrating_temperature(labels, logits),
+    }
+    print(
+        f"on {len(labels):,} validation images {100 * accuracy:.2f} % correct, log loss {metrics['val_loss']:.4f},"
+        f" calibration error {100 * calibration['calibration_error']:.1f} points; divided by"
+        f" {calibration['calibrating_temperature']:.2g} its logits are calibrated",
+        flush=True,
+    )
+    if not settings.model.endswith(".py"):
+        metrics |= calibration
+        for doubt in doubts(labels, logits, info.classes):
+            print(f"warning: {settings.model}: {doubt}", flush=True)
     write_json(METRICS, metrics)
     write_table(CURVES, result.curves)
-    run.metrics({"best": metrics, "parameters": teacher.count_params()}, time=result.epochs[-1].ended)
-    confusion = confusion_matrix(validation.labels, logits.argmax(axis=1), len(info.classes))
-    run.training_result("teacher", confusion, info, curves=CURVES, model=TEACHER / KERAS_FILE)
+    run.metrics({"best": metrics, "parameters": parameters}, time=result.epochs[-1].ended)
+    confusion = confusion_matrix(labels, logits.argmax(axis=1), len(info.classes))
+    teacher = load_teacher(TEACHER)
+    run.training_result("teacher", confusion, info, CURVES, teacher.logged, teacher.digest)
 
 
 def train_on_labels(

@@ -8,14 +8,14 @@ import numpy as np
 from distillery.data.prepared import load_info, load_split
 from distillery.distillation.transfer_set import save_transfer_set, view_outputs
 from distillery.learning.augmentation import Policy, Views
-from distillery.learning.teacher_files import load_teacher
+from distillery.teachers.teacher import load_teacher
 
 PREPARED = Path("data/prepared")
 TEACHER = Path("models/teacher")
 TRANSFER = Path("data/transfer")
 
 
-def main(params, run) -> None:
+def main(params, run, resume_folder: Path | None = None) -> None:
     """Write the transfer set."""
     info, train, settings = load_info(PREPARED), load_split(PREPARED, "train"), params.student
     info.check_shift("student.max_shift", settings.max_shift)
@@ -25,7 +25,7 @@ def main(params, run) -> None:
 
     def outputs_of_views() -> Iterator[dict[str, np.ndarray]]:
         for number in range(views.count):
-            outputs = view_outputs(teacher, train.images, views, number)
+            outputs = view_outputs(teacher, train.images, views, number, resume_folder)
             accuracy = float(np.mean(outputs["logits"].argmax(axis=1) == train.labels))
             print(f"view {number + 1} of {views.count}: accuracy of the teacher {100 * accuracy:.2f} %", flush=True)
             run.metrics({"accuracy": accuracy}, step=number + 1)

@@ -10,12 +10,13 @@ from samples import random_logits
 from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score
 
-from distillery.evaluation.calibration import calibration_error_by_chance, expected_calibration_error
+from distillery.evaluation.calibration import calibration_error_by_chance
 from distillery.evaluation.comparison import accuracy_gain
 from distillery.evaluation.instructive import instructive_images, instructive_order
 from distillery.evaluation.results import compare_roles
 from distillery.evaluation.roles import RoleOutputs
 from distillery.evaluation.unseen import Unseen, omitted_metrics, unseen_bias, with_bias
+from distillery.learning.metrics import expected_calibration_error
 
 CURVES = {"accuracy": [0.5, 0.9, 1.0], "val_accuracy": [0.4, 0.8, 0.7]}
 

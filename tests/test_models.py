@@ -1,4 +1,4 @@
-"""Models: architectures, files, and teachers of the user's own."""
+"""Models: architectures and files."""
 
 import hashlib
 import subprocess
@@ -12,13 +12,9 @@ from conftest import ROOT, SHAPE, model, spec
 
 from distillery import build_model, load_model, save_model
 from distillery.data.errors import InputError
-from distillery.data.prepared import Split
 from distillery.learning.onnx_model import OnnxModel
 from distillery.learning.onnx_writer import write_onnx
-from distillery.learning.prediction import predict_logits
-from distillery.learning.teacher import as_teacher
-from distillery.learning.teacher_files import load_teacher, save_teacher
-from distillery.learning.training import evaluate_pretrained
+from distillery.teachers.teacher import load_teacher, save_teacher
 
 
 @pytest.fixture
@@ -126,77 +122,6 @@ def test_the_softmax_temperature_is_in_the_model(digits):
     np.testing.assert_allclose(tempered, plain / 3.5, rtol=1e-5)
 
 
-def own_model(*layers) -> keras.Model:
-    return keras.Sequential([keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Rescaling(1 / 255), *layers])
-
-
-def test_an_own_teacher_gives_logits_whatever_it_gives_itself(digits, tmp_path):
-    images = digits[0][:50]
-    dense = keras.layers.Dense(10)
-    plain = own_model(dense)
-    expected = plain.predict_on_batch(images)
-    for name, own in {
-        "logits": plain,
-        "probabilities": own_model(dense, keras.layers.Softmax()),
-        "nested": keras.Sequential([keras.Input(SHAPE), own_model(dense, keras.layers.Activation("softmax"))]),
-    }.items():
-        own.save(tmp_path / f"{name}.keras")
-        teacher = as_teacher(load_model(tmp_path / f"{name}.keras"), images, 10, "own.keras")
-        save_model(teacher, tmp_path / "teacher.keras")
-        found = load_model(tmp_path / "teacher.keras").predict_on_batch(images)
-        np.testing.assert_allclose(keras.ops.softmax(found), keras.ops.softmax(expected), atol=1e-5)
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    rough = own_model(keras.layers.Dense(10), keras.layers.Softmax())
-    keras.config.set_dtype_policy("float32")
-    rough.set_weights(plain.get_weights())
-    found = predict_logits(as_teacher(rough, images, 10, "own.keras"), images)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(keras.ops.softmax(found), keras.ops.softmax(expected), atol=0.02)
-    result, logits = evaluate_pretrained(teacher, Split(*digits, ""), Split(*digits, ""))
-    metrics = result.epochs[0].metrics
-    correct = teacher.predict(digits[0], verbose=0).argmax(1) == digits[1]
-    assert metrics["accuracy"] == metrics["val_accuracy"] == np.mean(correct)
-    np.testing.assert_array_equal(logits.argmax(axis=1) == digits[1], correct)
-
-
-def test_a_sigmoid_per_class_gives_the_logits_before_it(digits, tmp_path):
-    images, dense = digits[0][:50], keras.layers.Dense(10)
-    expected = own_model(dense).predict_on_batch(images)
-    assert np.abs(expected).max() < 10  # beyond 16 float32 holds no difference to 1
-    sigmoid = keras.layers.Activation("sigmoid")
-    inner = own_model(dense, sigmoid)
-    inputs = keras.Input(SHAPE)
-    for name, own in {
-        "layer": own_model(dense, sigmoid),
-        "nested": keras.Sequential([keras.Input(SHAPE), inner]),
-        "operation": keras.Model(inputs, keras.ops.sigmoid(own_model(dense)(inputs))),
-        "by its values": own_model(dense, sigmoid, keras.layers.Rescaling(1.0)),
-    }.items():
-        own.save(tmp_path / "own.keras")
-        found = as_teacher(load_model(tmp_path / "own.keras"), images, 10, "own.keras").predict_on_batch(images)
-        np.testing.assert_allclose(found, expected, atol=1e-2, err_msg=name)
-
-
-def test_logits_from_0_to_1_stay_logits(digits):
-    dense = keras.layers.Dense(10, kernel_initializer="zeros", bias_initializer=keras.initializers.Constant(0.1))
-    found = as_teacher(own_model(dense), digits[0][:5], 10, "own.keras").predict_on_batch(digits[0][:5])
-    np.testing.assert_allclose(found, 0.1)  # they add up to 1, and are no probabilities
-
-
-def test_an_own_teacher_that_does_not_fit_raises_input_error(digits):
-    dense = keras.layers.Dense(10)
-    own = own_model(dense)
-    for images, classes, told in (
-        (np.zeros((2, 28, 28, 1), np.uint8), 10, r"own\.keras: it takes images of shape \(8, 8, 1\), .* \(28, 28, 1\)"),
-        (digits[0][:2], 7, r"own\.keras: it gives outputs of shape \(10,\), the data set has 7 classes"),
-    ):
-        with pytest.raises(InputError, match=told):
-            as_teacher(own, images, classes, "own.keras")
-    two = keras.Model(own.inputs, [own.outputs[0], own.outputs[0] * 2])
-    with pytest.raises(InputError, match=r"own\.keras: it has 1 inputs, 2 outputs"):
-        as_teacher(two, digits[0][:2], 10, "own.keras")
-
-
 def test_teacher_gives_named_outputs_and_its_costs(digits, tmp_path, student):
     images = digits[0][:1500]  # more than a batch
     save_teacher(student, tmp_path, images[:20], "float32")
@@ -206,7 +131,7 @@ def test_teacher_gives_named_outputs_and_its_costs(digits, tmp_path, student):
         np.testing.assert_allclose(teacher.outputs(images)["logits"], student.predict(images, verbose=0), atol=1e-4)
         assert teacher.parameters == student.count_params()
         assert (teacher.bytes, teacher.digest) == (len(content), hashlib.sha256(content).hexdigest())
-        assert (teacher.onnx is None) == (runtime == "Keras")
+        assert teacher.runtime == runtime
         (tmp_path / "teacher.onnx").unlink(missing_ok=True)
 
 
@@ -223,7 +148,7 @@ def test_teacher_that_onnx_does_not_have_is_run_by_keras(digits, tmp_path, capsy
     np.testing.assert_allclose(
         loaded.outputs(digits[0][:20])["logits"], teacher.predict(digits[0][:20], verbose=0), rtol=1e-4
     )
-    assert loaded.onnx is None
+    assert (loaded.runtime, loaded.multiply_adds) == ("Keras", None)
 
 
 def test_multiply_adds_are_those_of_the_layers(digits, tmp_path):

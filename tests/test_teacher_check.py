@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from distillery.learning.teacher_check import doubts
+from distillery.learning.metrics import confusion_matrix
+from distillery.teachers.check import calibrating_temperature, doubts, exchanged_outputs, guesses
 
 
 def teacher(classes: int, images: int, skill: float, order=None, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -35,9 +36,10 @@ def test_good_teacher_raises_no_doubt(classes, skill):
 @pytest.mark.parametrize(("classes", "images"), [(2, 60), (2, 5000), (10, 200), (10, 5000), (100, 5000)])
 def test_guessing_teacher_is_told_as_guessing_and_not_as_exchanged(classes, images):
     for seed in range(5):
-        (doubt,) = doubts(*teacher(classes, images, 0.0, seed=seed), names(classes))
-        assert "hardly more than by guessing; it must take pixels from 0 to 255, and give the classes in this" in doubt
-        assert "exchanged" not in doubt
+        labels, logits = teacher(classes, images, 0.0, seed=seed)
+        confusion = confusion_matrix(labels, logits.argmax(axis=1), classes)
+        assert guesses(int(np.trace(confusion)), confusion.sum(axis=1))
+        assert exchanged_outputs(confusion).pairs == []
 
 
 @pytest.mark.parametrize(("classes", "images"), [(2, 60), (4, 60), (10, 200), (100, 2000)])
@@ -71,4 +73,6 @@ def test_logits_of_another_scale_are_told():
     for scale in (255.0, 0.01):  # pixels of 0 to 255 where 0 to 1 were meant; probabilities taken for logits
         (doubt,) = doubts(labels, scale * logits, names(10))
         assert "no good logits" in doubt
+        found = calibrating_temperature(labels, scale * logits) / calibrating_temperature(labels, logits)
+        assert found == pytest.approx(scale, rel=0.02)
         assert doubts(labels, logits, names(10)) == []

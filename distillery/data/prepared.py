@@ -26,6 +26,8 @@ class DatasetInfo:
         digests: SHA-256 over images and labels, by part.
         preprocessing: what was done to pictures of any size, as `distillery/datasets/pictures.py` names it; None,
             and not in the file, where nothing was.
+        files: paths of the images from the data set's folder, by part; they stand in `files.json`. None where the
+            images are no files.
     """
 
     name: str
@@ -36,10 +38,12 @@ class DatasetInfo:
     source: str
     digests: dict[str, str]
     preprocessing: dict[str, int | str] | None = None
+    files: dict[str, list[str]] | None = None
 
     def tree(self) -> dict[str, Any]:
         """Return what stands in the file."""
-        return {key: value for key, value in asdict(self).items() if key != "preprocessing" or value}
+        tree = {key: value for key, value in asdict(self).items() if key != "files"}
+        return {key: value for key, value in tree.items() if key != "preprocessing" or value}
 
     def check_shift(self, parameter: str, pixels: int) -> None:
         """Check that no view of an image loses most of it.
@@ -103,6 +107,7 @@ def save_prepared(
     source: str,
     splits: dict[str, tuple[np.ndarray, np.ndarray]],
     preprocessing: dict[str, int | str] | None = None,
+    files: dict[str, list[str]] | None = None,
 ) -> DatasetInfo:
     """Write the arrays of every split and, last, `dataset.json`, which describes them.
 
@@ -113,6 +118,7 @@ def save_prepared(
         source: where the data set comes from.
         splits: `train`, `validation` and `test`, each uint8 images (n, height, width, channels) and int32 labels (n,).
         preprocessing: what was done to pictures of any size; None where nothing was.
+        files: paths of the images from the data set's folder, by part; None where the images are no files.
 
     Returns:
         What stands in `dataset.json`.
@@ -129,7 +135,10 @@ def save_prepared(
         source=source,
         digests={part: _digest(images, labels) for part, (images, labels) in splits.items()},
         preprocessing=preprocessing,
+        files=files or None,
     )
+    if files:
+        write_json(folder / "files.json", files)
     for part, (images, labels) in splits.items():
         write_array(folder / f"{part}_images.npy", images)
         write_array(folder / f"{part}_labels.npy", labels)
@@ -145,7 +154,8 @@ def load_info(folder: Path) -> DatasetInfo:
     """
     tree = read_json(folder / "dataset.json")
     try:
-        return DatasetInfo(**tree | {"image_shape": tuple(tree["image_shape"])})
+        files = read_json(folder / "files.json") if (folder / "files.json").is_file() else None
+        return DatasetInfo(**tree | {"image_shape": tuple(tree["image_shape"]), "files": files})
     except (TypeError, KeyError) as error:
         raise InputError(f"{folder}/dataset.json: damaged ({error}); run `dvc repro --force prepare`") from None
 

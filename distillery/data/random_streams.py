@@ -20,6 +20,7 @@ class Purpose(IntEnum):
     CALIBRATED_MODEL = 6  # simulated, to compare calibration errors with
     TIMING = 7  # the order in which models are timed
     SAMPLE_SHEET = 8  # of training images
+    CONVENTIONS = 9  # images on which conventions of pixels compete
 
 
 def generator(purpose: Purpose, *words: int) -> np.random.Generator:

@@ -1,42 +1,100 @@
 """The transfer set: the teacher's outputs over the training images and their views, computed once."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
-from distillery.data.errors import InputError
+from distillery.data.errors import InputError, reason
 from distillery.data.files import atomic_write, map_array, read_json, write_json
 from distillery.data.progress import Progress
 from distillery.learning.augmentation import Views
 from distillery.learning.prediction import PREDICT_BATCH
-from distillery.learning.teacher_files import Teacher
 
+SHARD_SECONDS = 10.0  # of work that a killed process loses at most
 HALF_PRECISION_FROM = 100  # classes: with fewer, logits are a small part of what is stored
 
 
-def view_outputs(teacher: Teacher, images: np.ndarray, views: Views, number: int) -> dict[str, np.ndarray]:
+def view_outputs(
+    teacher, images: np.ndarray, views: Views, number: int, resume_folder: Path | None = None
+) -> dict[str, np.ndarray]:
     """Return the teacher's outputs on one view of all images, by name, each (n, ...).
 
     Args:
-        teacher: the teacher.
+        teacher: with `outputs`, from images to outputs by name, and `digest`.
         images: uint8, (n, height, width, channels).
         views: of these images.
         number: of the view.
+        resume_folder: where shards are kept while it takes long; what an earlier process left there is not computed
+            again.
+
+    Raises:
+        InputError: when a shard is damaged.
     """
-    batches, starts = [], range(0, len(images), PREDICT_BATCH)
+    shards = _Shards(resume_folder, f"{teacher.digest[:16]}-view_{number:04d}")
+    batches, starts = shards.read(), range(0, len(images), PREDICT_BATCH)
     progress = Progress(
         f"view {number + 1} of {views.count}", len(starts), later=len(starts) * (views.count - number - 1)
     )
-    for start in starts:
+    for start in starts[len(batches) :]:
         batch = images[start : start + PREDICT_BATCH]
         shown = views.show(batch, np.arange(start, start + len(batch)), number)
         batches.append(teacher.outputs(shown))
+        shards.keep(batches)
         progress.update(len(batches))
     progress.close()
+    shards.keep(batches, last=number + 1 < views.count)
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+class _Shards:
+    """The outputs of a view as far as they are computed, in files, so that a stopped process loses seconds of work.
+
+    Args:
+        folder: where they go; None: nothing is kept.
+        name: of the view, with whose teacher it is.
+    """
+
+    def __init__(self, folder: Path | None, name: str):
+        self._folder, self._name = folder, name
+        self._kept, self._last = 0, time.monotonic()
+
+    def read(self) -> list[dict[str, np.ndarray]]:
+        """Return the batches that are there, from the first on."""
+        batches = []
+        while self._folder and (path := self._path(len(batches))).is_file():
+            try:
+                with np.load(path, allow_pickle=False) as shard:
+                    count = len({key.split(".")[0] for key in shard.files})
+                    for batch in range(count):
+                        names = [key.split(".", 1)[1] for key in shard.files if key.startswith(f"{batch}.")]
+                        batches.append({name: shard[f"{batch}.{name}"] for name in names})
+            except Exception as error:  # NumPy raises whatever its readers of ZIP and of arrays raise
+                raise InputError(f"{path}: damaged ({reason(error)}); remove it and run `dvc repro` again") from error
+        self._kept = len(batches)
+        return batches
+
+    def keep(self, batches: Sequence[Mapping[str, np.ndarray]], last: bool = False) -> None:
+        """Write the batches that are in no file yet, if it is time: quick teachers leave no files.
+
+        Args:
+            batches: all of the view.
+            last: whether these are the last ones of a view that others follow.
+        """
+        now, new = time.monotonic(), batches[self._kept :]
+        due = now - self._last > SHARD_SECONDS or (last and self._kept)
+        if self._folder is None or not new or not due:
+            return
+        arrays = {f"{number}.{name}": values for number, batch in enumerate(new) for name, values in batch.items()}
+        with atomic_write(self._path(self._kept)) as temporary:
+            np.savez(temporary, **arrays)
+        self._kept, self._last = len(batches), now
+
+    def _path(self, batch: int) -> Path:
+        return self._folder / f"{self._name}-batch_{batch:06d}.npz"
 
 
 def save_transfer_set(

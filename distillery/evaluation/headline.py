@@ -5,10 +5,16 @@ from dataclasses import asdict
 
 import numpy as np
 
-from distillery.evaluation.calibration import calibration_error_by_chance, expected_calibration_error
+from distillery.evaluation.calibration import calibration_error_by_chance
 from distillery.evaluation.comparison import Gain, agreement, mean_accuracy_interval
 from distillery.evaluation.roles import RoleOutputs
-from distillery.learning.metrics import confusion_matrix, negative_log_likelihood, per_class_accuracy, spread
+from distillery.learning.metrics import (
+    confusion_matrix,
+    expected_calibration_error,
+    negative_log_likelihood,
+    per_class_accuracy,
+    spread,
+)
 
 
 def headline_metrics(labels: np.ndarray, roles: Mapping[str, RoleOutputs], gains: Mapping[str, Gain]) -> dict:
@@ -30,13 +36,18 @@ def headline_metrics(labels: np.ndarray, roles: Mapping[str, RoleOutputs], gains
         headline[name] = {key: asdict(gain)[key] for key in ("points", "ci_low", "ci_high", "p")}
     teacher, student = roles["teacher"], roles["distilled"]
     headline["compression"] = {
-        "parameters": teacher.parameters / student.parameters,
-        "bytes": teacher.bytes / student.bytes,
+        "parameters": _ratio(teacher.parameters, student.parameters),
+        "bytes": _ratio(teacher.bytes, student.bytes),
         "student_parameters": student.parameters,
+        "multiply_adds": _ratio(teacher.multiply_adds, student.multiply_adds),
     }
-    if teacher.multiply_adds and student.multiply_adds:
-        headline["compression"]["multiply_adds"] = teacher.multiply_adds / student.multiply_adds
+    headline["compression"] = {name: value for name, value in headline["compression"].items() if value is not None}
     return headline
+
+
+def _ratio(teacher: int | None, student: int | None) -> float | None:
+    """Return teacher ÷ student; None where one is not known: of a table of outputs nothing is."""
+    return teacher / student if teacher and student else None
 
 
 def quality_metrics(labels: np.ndarray, roles: Mapping[str, RoleOutputs], gains: Mapping[str, Gain], bins: int) -> dict:

@@ -22,14 +22,15 @@ class RoleOutputs:
         chosen: position of the model that was chosen on validation images.
         parameters: of one model.
         bytes: size of the chosen model's file.
-        multiply_adds: of one image; None where ONNX has no such model, which may happen to a teacher.
+        multiply_adds: of one image. What is not known of a teacher is None: of a model that ONNX does not have the
+            multiply-adds, of a table of outputs all three.
         curves: columns with one value per epoch, means over the models; of the control none.
     """
 
     logits: np.ndarray
     chosen: int
-    parameters: int
-    bytes: int
+    parameters: int | None
+    bytes: int | None
     multiply_adds: int | None
     curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
 

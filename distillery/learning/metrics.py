@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -48,6 +48,37 @@ def negative_log_likelihood(labels: np.ndarray, logits: np.ndarray) -> float:
         logits: (n, classes).
     """
     return float(-np.mean(log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]))
+
+
+def expected_calibration_error(labels: np.ndarray, logits: np.ndarray, bins: int) -> float:
+    """Return the mean distance between confidence and accuracy over bins of equal width, each weighted by its images.
+
+    Naeini, Cooper & Hauskrecht 2015; Guo et al. 2017 (arXiv 1706.04599), equation 3. A bin holds its upper edge. Of few
+    images it is mostly chance: `distillery.evaluation.calibration` tells how much.
+
+    Args:
+        labels: int, (n,).
+        logits: (n, classes).
+        bins: number of bins over 0…1.
+
+    Returns:
+        0 (perfectly calibrated) to 1.
+    """
+    confidence, predicted = confidences(logits)
+    return calibration_gap(confidence, predicted == labels, bins)
+
+
+def confidences(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the largest probability of each image, and its class."""
+    probabilities = softmax(logits.astype(np.float64), axis=1)
+    return probabilities.max(axis=1), probabilities.argmax(axis=1)
+
+
+def calibration_gap(confidence: np.ndarray, correct: np.ndarray, bins: int) -> float:
+    """Return the calibration error, given the confidence and whether it was correct, each (n,), and the bins."""
+    which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gap = np.bincount(which, weights=confidence, minlength=bins) - np.bincount(which, weights=correct, minlength=bins)
+    return float(np.abs(gap).sum() / len(confidence))
 
 
 def spread(values: Sequence[float]) -> float:

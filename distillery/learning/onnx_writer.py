@@ -13,6 +13,7 @@ import onnx
 from distillery.data.errors import InputError, reason
 from distillery.data.files import atomic_write
 from distillery.learning.conversion import quiet
+from distillery.learning.onnx_cost import multiply_adds
 from distillery.learning.onnx_model import MULTIPLY_ADDS, PARAMETERS, OnnxModel
 from distillery.learning.saving import load_model, save_model
 
@@ -45,7 +46,9 @@ def write_onnx(model: keras.Model, path: Path, images: np.ndarray) -> None:
 
 
 def _write(model: keras.Model, path: Path) -> None:
-    model(keras.ops.zeros((1, *model.input_shape[1:]), "uint8"))  # Keras exports no model that was never called
+    model(
+        keras.ops.zeros((1, *model.input_shape[1:]), model.inputs[0].dtype)
+    )  # Keras exports no model that was never called
     with tempfile.TemporaryDirectory() as folder, quiet():
         as_keras_writes = Path(folder) / "model.onnx"
         model.export(as_keras_writes, format="onnx", verbose=False)
@@ -91,33 +94,6 @@ def _name_by_order(graph: onnx.GraphProto) -> None:
     del graph.initializer[:], graph.value_info[:]  # the latter are shapes that a runtime finds by itself
     graph.initializer.extend(initializers)
     graph.doc_string = ""
-
-
-def multiply_adds(model: onnx.ModelProto) -> int:
-    """Return the multiply-adds that one image costs: those of convolutions and products of matrices, nearly all.
-
-    Each value of an output takes as many as there are weights that meet in it: of a convolution the kernel's, of a
-    product of matrices the rows of the right one.
-
-    Args:
-        model: an ONNX model whose first axis is the batch.
-    """
-    one = onnx.ModelProto()
-    one.CopyFrom(model)
-    for value in one.graph.input:
-        value.type.tensor_type.shape.dim[0].dim_value = 1
-    graph = onnx.shape_inference.infer_shapes(one, data_prop=True).graph
-    shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        shapes[value.name] = [axis.dim_value or 1 for axis in value.type.tensor_type.shape.dim]
-    count = 0
-    for node in graph.node:
-        if node.op_type == "Conv":
-            count += np.prod(shapes[node.output[0]]) * np.prod(shapes[node.input[1]][1:])
-        elif node.op_type in ("MatMul", "Gemm"):
-            transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
-            count += np.prod(shapes[node.output[0]]) * shapes[node.input[1]][-1 if transposed else -2]
-    return int(count)
 
 
 if __name__ == "__main__":

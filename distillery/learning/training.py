@@ -20,6 +20,7 @@ from distillery.learning.batches import Batches, Examples
 from distillery.learning.checkpoint import Checkpoint, Epoch, State
 from distillery.learning.devices import callbacks_for_devices, xla_is_faster
 from distillery.learning.losses import hard_loss
+from distillery.learning.metrics import negative_log_likelihood
 from distillery.learning.optimizer import adam
 from distillery.learning.prediction import PREDICT_BATCH, predict_logits
 from distillery.learning.settings import Training
@@ -255,15 +256,24 @@ def training_accuracy(model: keras.Model, examples: Examples, images: int) -> fl
         examples: what it learned from.
         images: how many are drawn of them; as many as there are validation images make both equally sure.
     """
-    shown = examples.shown()
-    drawn = generator(Purpose.TRAINING_SAMPLE).choice(shown, min(images, len(shown)), replace=False)
-    drawn.sort()
+    drawn = training_sample(examples, images)
     correct = 0
     for start in range(0, len(drawn), PREDICT_BATCH):  # the images may lie in a file that is larger than the memory
         batch = drawn[start : start + PREDICT_BATCH]
         predicted = model.predict_on_batch(np.asarray(examples.images[batch])).argmax(axis=1)
         correct += int((predicted == examples.labels[batch]).sum())
     return correct / len(drawn)
+
+
+def training_sample(examples: Examples, images: int) -> np.ndarray:
+    """Return the numbers of some images that a model learned from, int, in order, always the same.
+
+    Args:
+        examples: what it learned from.
+        images: how many, at most.
+    """
+    shown = examples.shown()
+    return np.sort(generator(Purpose.TRAINING_SAMPLE).choice(shown, min(images, len(shown)), replace=False))
 
 
 def values(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
@@ -277,23 +287,21 @@ def assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) ->
         variable.assign(value)
 
 
-def evaluate_pretrained(model: keras.Model, train: Split, validation: Split) -> tuple[TrainingResult, np.ndarray]:
-    """Return what `fit` would give for a model that comes trained: one epoch; and its logits on validation.
+def taken_result(
+    learned: np.ndarray, learned_labels: np.ndarray, logits: np.ndarray, labels: np.ndarray
+) -> TrainingResult:
+    """Return what `fit` would give for a model that comes trained: one epoch.
 
     Args:
-        model: from images to logits.
-        train: the training images.
-        validation: the validation images, (n, height, width, channels).
-
-    Returns:
-        The result, and logits, float32, (n, classes).
+        learned: its logits on some training images, (n, classes), and
+        learned_labels: their labels, int, (n,).
+        logits, labels: the same of the validation images.
     """
-    metrics, logits = {}, np.empty(0)
-    for prefix, split in (("", train), ("val_", validation)):
-        logits, labels = predict_logits(model, split.images), np.asarray(split.labels)
-        metrics[f"{prefix}accuracy"] = float(np.mean(logits.argmax(axis=1) == labels))
-        metrics[f"{prefix}loss"] = float(hard_loss(labels, logits))
-    return TrainingResult([Epoch(1, metrics, _predictions(logits), _now())], best_epoch=1), logits
+    metrics = {}
+    for prefix, of, truth in (("", learned, learned_labels), ("val_", logits, labels)):
+        metrics[f"{prefix}accuracy"] = float(np.mean(of.argmax(axis=1) == truth))
+        metrics[f"{prefix}loss"] = negative_log_likelihood(truth, of)
+    return TrainingResult([Epoch(1, metrics, _predictions(logits), _now())], best_epoch=1)
 
 
 def _predictions(logits: np.ndarray) -> np.ndarray:

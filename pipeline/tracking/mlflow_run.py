@@ -25,7 +25,7 @@ from pipeline.resume import repository
 from pipeline.tracking import registry
 from pipeline.tracking.checkout import ARTIFACTS, adopt_artifacts
 from pipeline.tracking.entries import CUT, VALUE_LENGTHS, entry_name, entry_value
-from pipeline.tracking.keras_model import DIGEST_TAG, log_keras_model
+from pipeline.tracking.logged_model import DIGEST_TAG, log_model
 from pipeline.tracking.parent_run import ParentRun
 from pipeline.tracking.run_log import LOG, SENT, notify, start_of
 from pipeline.tracking.servers import DATABASE, LOCAL, address
@@ -214,7 +214,7 @@ class MlflowRun:
     def _log_model(self, event: dict) -> str:
         interface = event["classes"], event["preprocessing"]
         file = self._folder / event["file"]
-        return log_keras_model(self._client, self._state["run_id"], event["name"], file, event["digest"], *interface)
+        return log_model(self._client, self._state["run_id"], event["name"], file, event["digest"], *interface)
 
     def _send_register(self, event: dict) -> None:
         run_id, digest, file = self._state["run_id"], event["digest"], self._folder / event["correct"]

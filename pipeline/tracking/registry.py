@@ -14,7 +14,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from distillery.evaluation.comparison import sign_test, significance
-from pipeline.tracking.keras_model import DIGEST_TAG
+from pipeline.tracking.logged_model import DIGEST_TAG
 
 CHALLENGER, CHAMPION = "challenger", "champion"
 TEST_TAG = "distillery.test_sha256"

@@ -270,7 +270,8 @@ class RunLog:
         confusion: np.ndarray,
         info: DatasetInfo,
         curves: str | Path,
-        model: str | Path,
+        model: str | Path | None,
+        digest: str | None = None,
     ) -> None:
         """Log what a training ended with.
 
@@ -279,7 +280,8 @@ class RunLog:
             confusion: on the validation images, (classes, classes).
             info: of the data set.
             curves: the file with the metrics of every epoch.
-            model: the model's file.
+            model: the model's file, or the folder of a teacher from elsewhere; None where there is none.
+            digest: its SHA-256; None: that of the file.
         """
         classes, accuracy = list(info.classes), per_class_accuracy(confusion)
         self.table("per_class_accuracy.json", by_class_name(accuracy, classes))
@@ -289,7 +291,8 @@ class RunLog:
         bars = {"accuracy": {name: accuracy.tolist()}, "classes": classes, "where": "validation set"}
         self.figure("per_class_accuracy", "per_class_accuracy", **bars)
         self.artifact(curves, "curves")
-        self.model(model, name, file_digest(model), info)
+        if model is not None:
+            self.model(model, name, digest or file_digest(model), info)
 
     def __enter__(self) -> RunLog:
         return self
@@ -298,7 +301,8 @@ class RunLog:
         killed = kind is not None and issubclass(kind, KeyboardInterrupt | SystemExit)  # Ctrl-C; SIGTERM
         try:
             self._write("end", status="FINISHED" if kind is None else "KILLED" if killed else "FAILED")
-            for path in (self._folder / LOG, *self._folder.glob("files/*/*")):  # outlives a power cut, too
+            kept = (path for path in self._folder.glob("files/**/*") if path.is_file())
+            for path in (self._folder / LOG, *kept):  # outlives a power cut, too
                 with open(path, "rb") as file:
                     os.fsync(file.fileno())
         except OSError:
@@ -361,7 +365,7 @@ class RunLog:
 
     def _keep(self, path: str | Path) -> str:
         file = self._new_file(Path(path).name)
-        shutil.copyfile(path, self._folder / file)
+        (shutil.copytree if Path(path).is_dir() else shutil.copyfile)(path, self._folder / file)
         return file
 
     def _new_file(self, name: str) -> str:

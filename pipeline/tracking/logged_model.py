@@ -1,4 +1,4 @@
-"""A Keras file as a logged model of MLflow, byte for byte."""
+"""A model as a logged model of MLflow, byte for byte: a Keras file, or the folder of a teacher from elsewhere."""
 
 import platform
 import shutil
@@ -15,13 +15,17 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
 from mlflow.types.schema import Array
 
+import distillery
 from distillery.data.files import write_json
 
 DIGEST_TAG = "distillery.sha256"  # of a model's file: on a run that made it, a logged model, a registered version
 SERVED_MODEL = Path(__file__).with_name("served_model.py")  # copied and not imported: it imports Keras
+SERVED_TEACHER = Path(__file__).with_name("served_teacher.py")
+LIBRARY = Path(distillery.__file__).parent
+TEACHER_ROOMS = ("data", "learning", "teachers")  # of the library, that run a teacher from elsewhere
 
 
-def log_keras_model(
+def log_model(
     client: MlflowClient,
     run_id: str,
     name: str,
@@ -30,7 +34,7 @@ def log_keras_model(
     classes: Sequence[str],
     preprocessing: Mapping,
 ) -> str:
-    """Log a `.keras` file, once per run and name.
+    """Log a model, once per run and name.
 
     `mlflow.keras.log_model` would import Keras and save the model again: ten seconds, and other bytes than those that
     DVC keeps. `mlflow.keras.load_model` reads what this writes, and `mlflow models serve` serves it by
@@ -40,8 +44,8 @@ def log_keras_model(
         client: of the tracking server.
         run_id: the run that made the model.
         name: of the logged model.
-        file: the `.keras` file.
-        digest: SHA-256 of the file.
+        file: the `.keras` file, or the folder of a teacher from elsewhere.
+        digest: its SHA-256.
         classes: their names, in the order of the logits.
         preprocessing: of pictures, as `preprocessing.json` beside the exported student has it.
 
@@ -72,7 +76,7 @@ def log_keras_model(
         beside.mkdir()
         (beside / "classes.txt").write_text("\n".join(classes) + "\n", encoding="utf-8")
         write_json(beside / "preprocessing.json", preprocessing)
-        _write(Path(folder), description, file)
+        (_write_teacher if file.is_dir() else _write)(Path(folder), description, file)
         client.log_model_artifacts(model.model_id, folder)
     client.finalize_logged_model(model.model_id, "READY")
     return model.model_id
@@ -85,13 +89,29 @@ def _write(folder: Path, model: Model, file: Path) -> None:
     model.add_flavor(
         "keras", data="data", keras_version=version("keras"), keras_backend="tensorflow", save_exported_model=False
     )
-    (folder / "code").mkdir()
-    shutil.copyfile(SERVED_MODEL, folder / "code" / SERVED_MODEL.name)
-    environment = {"conda_env": "conda.yaml", "python_env": "python_env.yaml"}
-    pyfunc.add_to_model(model, loader_module=SERVED_MODEL.stem, data="data", code="code", **environment)
     model.model_size_bytes = file.stat().st_size
+    _write_pyfunc(folder, model, SERVED_MODEL, ("mlflow", "keras", "tensorflow", "numpy", "pandas"))
+
+
+def _write_teacher(folder: Path, model: Model, teacher: Path) -> None:
+    """Write a teacher from elsewhere, with the code that knows what its pixels and outputs mean."""
+    shutil.copytree(teacher, folder / "data" / "teacher")
+    for room in TEACHER_ROOMS:
+        target = folder / "code" / LIBRARY.name / room
+        shutil.copytree(LIBRARY / room, target, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copyfile(LIBRARY / "__init__.py", folder / "code" / LIBRARY.name / "__init__.py")
+    model.model_size_bytes = sum(file.stat().st_size for file in teacher.rglob("*") if file.is_file())
+    packages = ("mlflow", "keras", "tensorflow", "onnx", "onnxruntime", "numpy", "pandas", "pillow", "pyyaml", "scipy")
+    _write_pyfunc(folder, model, SERVED_TEACHER, packages)
+
+
+def _write_pyfunc(folder: Path, model: Model, served: Path, names: Sequence[str]) -> None:
+    (folder / "code").mkdir(exist_ok=True)
+    shutil.copyfile(served, folder / "code" / served.name)
+    environment = {"conda_env": "conda.yaml", "python_env": "python_env.yaml"}
+    pyfunc.add_to_model(model, loader_module=served.stem, data="data", code="code", **environment)
     model.save(folder / "MLmodel")
-    packages = [f"{name}=={version(name)}" for name in ("mlflow", "keras", "tensorflow", "numpy", "pandas")]
+    packages = [f"{name}=={version(name)}" for name in names]
     python = platform.python_version()
     conda = [f"python={python}", "pip", {"pip": packages}]
     environments = {

@@ -1,0 +1,140 @@
+"""What speaks against a teacher that was trained elsewhere: its accuracy alone does not tell that it was misread."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+from scipy.optimize import linear_sum_assignment, minimize_scalar
+from scipy.special import bdtrc
+
+from distillery.data.files import atomic_write
+from distillery.learning.metrics import confusion_matrix, negative_log_likelihood
+
+SIGNIFICANCE = 0.001  # p below which outputs look exchanged: of many classes some are confused by chance
+NAMED = 20  # classes that a warning names at most
+ENOUGH = 5000  # images
+TEMPERATURES = (1e-3, 1e3)
+MENDED = Path("teacher_classes.yaml")
+
+
+@dataclass(frozen=True)
+class Order:
+    """The order of the outputs in which most images would be correct.
+
+    Attributes:
+        outputs: for each class the output, int, (classes,).
+        pairs: (output, class that it seems to stand for), where that makes clearly more images correct.
+        correct: images that are.
+        would: images that would be in that order.
+    """
+
+    outputs: np.ndarray
+    pairs: list[tuple[int, int]]
+    correct: int
+    would: int
+
+
+def exchanged_outputs(confusion: np.ndarray) -> Order:
+    """Return the best order of the outputs, and which are clearly exchanged.
+
+    Args:
+        confusion: int, (classes, classes), row the label, column the output.
+    """
+    # Where several orders are equal, the one with the fewest exchanges.
+    order = linear_sum_assignment(confusion + 0.5 / len(confusion) * np.eye(len(confusion)), maximize=True)[1]
+    would = int(confusion[np.arange(len(order)), order].sum())
+    return Order(order, _clear(confusion, order), int(np.trace(confusion)), would)
+
+
+def _clear(confusion: np.ndarray, order: np.ndarray) -> list[tuple[int, int]]:
+    images = confusion.sum(axis=1)
+    label = np.flatnonzero(order != np.arange(len(order)))
+    output, found = order[label], confusion[label, order[label]]
+    better, worse = int(found.sum()), int(confusion[label, label].sum())
+    if better <= worse or bdtrc(better - 1, better + worse, 0.5) > SIGNIFICANCE:  # a one-sided sign test
+        return []
+    # In the best of many orders a teacher that guesses is more often correct, too, but with few of its outputs clearly.
+    by_chance = bdtrc(found - 1.0, images[label], confusion.sum(axis=0)[output] / images.sum())
+    clear = (found == confusion[label].max(axis=1)) & (by_chance < SIGNIFICANCE / len(order))
+    return list(zip(output[clear].tolist(), label[clear].tolist(), strict=True))
+
+
+def mending_file(order: Order, classes: Sequence[str], outputs: Sequence[Sequence[int]] | None) -> Path:
+    """Write the file for `train_teacher.classes` that gives each class the output that seems to mean it.
+
+    Args:
+        order: the best order.
+        classes: names of the classes.
+        outputs: numbers of the outputs of each class as they were taken; None: the classes in their order.
+
+    Returns:
+        The file.
+    """
+    mapping = {
+        name: [int(number) for number in (outputs[column] if outputs else [column])]
+        for name, column in zip(classes, order.outputs.tolist(), strict=True)
+    }
+    with atomic_write(MENDED) as temporary:
+        temporary.write_text(yaml.safe_dump(mapping, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return MENDED
+
+
+def guesses(correct: int, images: np.ndarray) -> bool:
+    """Return whether a classifier is not clearly better than the best constant answer.
+
+    Args:
+        correct: images that are.
+        images: number of each class, (classes,).
+    """
+    total = round(images.sum())
+    share = images.max() / images.sum()
+    p = bdtrc(correct - 1, total, share) if correct else 1.0  # of as many by that answer, binomial
+    return bool(p > 0.05 or correct < min(2 * share, share + (1 - share) / 10) * total)
+
+
+def calibrating_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
+    """Return the temperature by which logits are divided so that their log loss is lowest.
+
+    Guo et al. 2017 (arXiv 1706.04599), section 4.2.
+
+    Args:
+        labels: int, (n,).
+        logits: (n, classes).
+    """
+    some = slice(None, None, -(-len(labels) // ENOUGH))
+    labels, logits = labels[some], logits[some].astype(np.float64)
+
+    def loss(exponent: float) -> float:
+        return negative_log_likelihood(labels, logits / np.exp(exponent))
+
+    return float(np.exp(minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded").x))
+
+
+def doubts(labels: np.ndarray, logits: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """Return a sentence where the classes, pixels or outputs of a teacher seem to be others than they are taken for.
+
+    Args:
+        labels: int, (n,), of validation images.
+        logits: (n, classes), the teacher's.
+        classes: their names, in the order of the labels.
+    """
+    order = exchanged_outputs(confusion_matrix(labels, logits.argmax(axis=1), len(classes)))
+    named = ", ".join(classes[:NAMED]) + (f" and {len(classes) - NAMED} more" if len(classes) > NAMED else "")
+    if order.pairs:
+        pairs = ", ".join(f"{classes[output]!r} is {classes[label]!r}" for output, label in order.pairs[:NAMED])
+        return [
+            f"outputs look exchanged: the one for {pairs}; {order.correct:,} of {len(labels):,} validation images are"
+            f" correct ({100 * order.correct / len(labels):.1f} %), in that order {order.would:,} would be; accepted:"
+            f" the classes in this order: {named}"
+        ]
+    loss, best = negative_log_likelihood(labels, logits), calibrating_temperature(labels, logits)
+    calibrated = negative_log_likelihood(labels, logits / best)
+    if loss > 2 * calibrated and loss > calibrated + 0.3:
+        return [
+            f"its outputs are no good logits: their loss is {loss:.2f}, {calibrated:.2f} when they are divided by"
+            f" {best:.2g}; distill.temperature counts in such units; do its pixels mean others? see"
+            " train_teacher.preprocessing"
+        ]
+    return []

@@ -1,0 +1,223 @@
+"""What a classifier's pixels mean: how an image of the data set becomes what the classifier takes."""
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from distillery.data.errors import InputError
+
+INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")  # Pillow's
+RESIZES = ("squash", "shorter")
+ORDERS = ("rgb", "bgr")
+WORTH_THREADS = 1 << 17  # pixels, below which threads take longer to start than to scale
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What is done to an image, in this order.
+
+    Attributes:
+        size: (height, width) that the classifier takes; None: that of the images.
+        resize: `squash`: both sides are scaled to `size / crop`; `shorter`: the shorter side is, the longer in
+            proportion.
+        crop: part of each side that is kept, around the centre, so that `size` remains; 1 for all.
+        interpolation: Pillow's filter.
+        channels: their order, `rgb` or `bgr`.
+        scale: the values, 0 to 255, are multiplied by it, then
+        mean: is subtracted, one number a channel or one for all, then they are
+        std: divided by it.
+    """
+
+    size: tuple[int, int] | None = None
+    resize: str = "squash"
+    crop: float = 1.0
+    interpolation: str = "bilinear"
+    channels: str = "rgb"
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    def with_size(self, size: tuple[int, int] | None) -> "Pixels":
+        """Return the same for another size."""
+        return replace(self, size=size)
+
+    @property
+    def raw(self) -> bool:
+        """Whether the classifier takes the values as they are."""
+        return self.scale == 1 and not any(self.mean) and all(value == 1 for value in self.std)
+
+    def tree(self) -> dict[str, Any]:
+        """Return what stands in a file."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    def in_words(self) -> str:
+        """Return how the values are scaled, for people."""
+        order = "" if self.channels == "rgb" else ", blue first"
+        low, high = ([(end * self.scale - m) / s for m, s in self._each()] for end in (0, 255))
+        if len({*low}) == 1 and len({*high}) == 1:
+            return f"{low[0]:.4g}…{high[0]:.4g}{order}"
+        mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (self.mean, self.std))
+        return f"× {self.scale:.4g}, − ({mean}), ÷ ({std}){order}"
+
+    def _each(self) -> list[tuple[float, float]]:
+        count = max(len(self.mean), len(self.std))
+        return list(zip(*(values * (count // len(values)) for values in (self.mean, self.std)), strict=True))
+
+
+def pixels_from(tree: Any, where: str | Path) -> Pixels:
+    """Return what a description says.
+
+    Args:
+        tree: of a file: the attributes of `Pixels`; those that are missing have their defaults, but one is needed.
+        where: the file, for messages.
+
+    Raises:
+        InputError: when it is no such description.
+    """
+    names = [field.name for field in fields(Pixels)]
+    if not isinstance(tree, Mapping) or not tree:
+        raise InputError(
+            f"{where}: found no description of pixels; accepted: a mapping with some of {', '.join(names)}"
+        )
+    for key in tree:
+        if key not in names:
+            raise InputError(f"{where}: unknown key {key!r}; accepted: {', '.join(names)}")
+    checks = {
+        "size": (_size, "a whole number from 1 to 4096, or [height, width]"),
+        "resize": (partial(_one_of, RESIZES), " or ".join(RESIZES)),
+        "crop": (_crop, "a number above 0, up to 1"),
+        "interpolation": (partial(_one_of, INTERPOLATIONS), ", ".join(INTERPOLATIONS)),
+        "channels": (partial(_one_of, ORDERS), " or ".join(ORDERS)),
+        "scale": (_positive, "a number above 0"),
+        "mean": (_per_channel, "a number, or one for each of 1 or 3 channels"),
+        "std": (_deviation, "a number above 0, or one for each of 1 or 3 channels"),
+    }
+    values = {}
+    for key, found in tree.items():
+        check, accepted = checks[key]
+        try:
+            values[key] = check(found)
+        except (TypeError, ValueError):
+            raise InputError(f"{where}: {key}: found {found!r}; accepted: {accepted}") from None
+    return Pixels(**values)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+        raise ValueError(value)
+    return float(value)
+
+
+def _positive(value: Any) -> float:
+    if _number(value) <= 0:
+        raise ValueError(value)
+    return float(value)
+
+
+def _crop(value: Any) -> float:
+    if _positive(value) > 1:
+        raise ValueError(value)
+    return float(value)
+
+
+def _one_of(accepted: tuple[str, ...], value: Any) -> str:
+    if value not in accepted:
+        raise ValueError(value)
+    return value
+
+
+def _size(value: Any) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    sides = list(value) if isinstance(value, list | tuple) else [value, value]
+    if len(sides) != 2 or not all(type(side) is int and 1 <= side <= 4096 for side in sides):
+        raise ValueError(value)
+    return sides[0], sides[1]
+
+
+def _per_channel(value: Any) -> tuple[float, ...]:
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    if len(values) not in (1, 3):
+        raise ValueError(value)
+    return tuple(_number(one) for one in values)
+
+
+def _deviation(value: Any) -> tuple[float, ...]:
+    return tuple(_positive(one) for one in _per_channel(value))
+
+
+def fitted(images: np.ndarray, pixels: Pixels, channels: int) -> np.ndarray:
+    """Return images of the size, and with as many channels, as a classifier takes; its values are as before.
+
+    Args:
+        images: uint8, (n, height, width, 1 or 3).
+        pixels: how they are resized and cut.
+        channels: 1 or 3: grey images get three equal channels, colours become grey as Pillow does it.
+
+    Returns:
+        uint8, (n, height, width, channels), red first.
+    """
+    size = pixels.size or images.shape[1:3]
+    if images.shape[1:3] != size or pixels.crop != 1:
+        fit = partial(_fit, pixels=pixels, size=size)
+        if len(images) * size[0] * size[1] < WORTH_THREADS:
+            images = np.stack([fit(image) for image in images])
+        else:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow scales without Python's lock
+                images = np.stack(list(pool.map(fit, images)))
+    if images.shape[3] == channels:
+        return images
+    if channels == 3:
+        return np.repeat(images, 3, axis=3)
+    red, green, blue = (images[..., channel].astype(np.uint32) for channel in range(3))
+    return ((19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16).astype(np.uint8)[..., np.newaxis]
+
+
+def _fit(image: np.ndarray, pixels: Pixels, size: tuple[int, int]) -> np.ndarray:
+    """Return one image, uint8, (height, width, channels): scaled, then cut around its centre."""
+    height, width = (max(side, int(side / pixels.crop + 1e-6)) for side in size)
+    if pixels.resize == "shorter":
+        rows, columns = image.shape[:2]
+        shorter = min(height, width)
+        height, width = (
+            (shorter, max(shorter, shorter * columns // rows))
+            if rows <= columns
+            else (
+                max(shorter, shorter * rows // columns),
+                shorter,
+            )
+        )
+        height, width = max(height, size[0]), max(width, size[1])
+    picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    picture = picture.resize((width, height), Image.Resampling[pixels.interpolation.upper()])
+    top, left = (round((side - kept) / 2) for side, kept in ((height, size[0]), (width, size[1])))
+    picture = picture.crop((left, top, left + size[1], top + size[0]))
+    return np.asarray(picture).reshape(*size, image.shape[2])
+
+
+def values(images: np.ndarray, pixels: Pixels) -> np.ndarray:
+    """Return the values that a classifier takes, float32, the shape of `images`.
+
+    In the order of operations of Hugging Face's and torchvision's transforms, so that they are the same numbers.
+
+    Args:
+        images: uint8, (n, height, width, channels), red first.
+        pixels: how they are scaled.
+    """
+    if pixels.channels == "bgr":
+        images = images[..., ::-1]
+    found = images.astype(np.float32)
+    if pixels.scale != 1:
+        found *= np.float32(pixels.scale)
+    if any(pixels.mean):
+        found -= np.asarray(pixels.mean, np.float32)
+    if any(value != 1 for value in pixels.std):
+        found /= np.asarray(pixels.std, np.float32)
+    return found

@@ -1,0 +1,90 @@
+"""The file of a classifier that the user names: a model, a folder with one, or a table of its outputs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from distillery.data.errors import InputError
+
+ONNX, KERAS, TABLE = (".onnx",), (".keras", ".h5", ".hdf5"), (".parquet", ".csv")
+PYTORCH = (".pt", ".pth", ".safetensors", ".ckpt", ".bin", ".pt2")
+OWN_FILES = "a `.onnx`, `.keras` or `.h5` file, a folder with one, or a `.parquet` or `.csv` table of outputs"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a teacher comes from.
+
+    Attributes:
+        model: its file.
+        folder: whose other files say what its pixels and outputs mean.
+    """
+
+    model: Path
+    folder: Path
+
+    @property
+    def kind(self) -> str:
+        """`onnx`, `keras` or `table`."""
+        suffix = self.model.suffix.lower()
+        return "onnx" if suffix in ONNX else "keras" if suffix in KERAS else "table"
+
+
+def find_source(given: str) -> Source:
+    """Return the model that a path names.
+
+    Raises:
+        ValueError: when there is none, or it is of another kind; the text says what is accepted.
+    """
+    path = Path(given)
+    suffix = path.suffix.lower()
+    if path.is_file() and suffix in (*ONNX, *KERAS, *TABLE):
+        return Source(path, path.parent)
+    if path.is_dir():
+        return Source(_model_in(path), path)
+    if suffix in PYTORCH and path.exists():
+        raise ValueError(_export(path))
+    raise ValueError(f"{'no such file; ' if not path.exists() else ''}accepted: {OWN_FILES}")
+
+
+def _export(path: Path) -> str:
+    """Return how PyTorch's own files become a teacher: reading them would run code, or need the network's."""
+    return (
+        "PyTorch's file holds no network that can be run without its code; export it to ONNX:"
+        f" python examples/teacher_from_pytorch.py {path} --model MODULE:FUNCTION --size PIXELS --out teacher;"
+        " then train_teacher.model=teacher"
+    )
+
+
+def _model_in(folder: Path) -> Path:
+    """Return the model of a folder: `model.onnx`, also in `onnx/`, else the only one."""
+    for path in (folder / "model.onnx", folder / "onnx/model.onnx"):
+        if path.is_file():
+            return path
+    for suffixes in (ONNX, KERAS):
+        found = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in suffixes)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(path.name for path in found)
+            raise ValueError(f"it has several models ({names}); accepted: a folder with `model.onnx`, or one of them")
+    torch = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in PYTORCH)
+    if torch and (folder / "config.json").is_file():
+        raise ValueError(
+            "a model of PyTorch, not of ONNX; export it:"
+            f" python examples/teacher_from_huggingface.py {folder} --out teacher; then train_teacher.model=teacher"
+        )
+    if torch:
+        raise ValueError(_export(torch[0]))
+    raise ValueError(f"a folder without a model; accepted: {OWN_FILES}")
+
+
+def source_of(given: str) -> Source:
+    """Return the model that a path names.
+
+    Raises:
+        InputError: as `find_source`.
+    """
+    try:
+        return find_source(given)
+    except ValueError as error:
+        raise InputError(f"train_teacher.model: found {given!r}; {error}") from None

@@ -1,0 +1,278 @@
+"""The teacher in its folder: a classifier whose named outputs students learn from, and with which they are compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distillery.data.errors import InputError
+from distillery.data.files import file_digest, read_json, write_json
+from distillery.data.progress import Progress
+from distillery.learning.onnx_model import OnnxModel, load_onnx
+from distillery.learning.prediction import Predict, predict_in_batches
+from distillery.teachers.classes import own_logits
+from distillery.teachers.onnx_runtime import OnnxRuntime
+from distillery.teachers.outputs import logits_of
+from distillery.teachers.pixels import Pixels, pixels_from
+from distillery.teachers.table import TableOutputs
+from distillery.teachers.tensors import Takes, batch_size, tensor
+
+if TYPE_CHECKING:  # a process that runs no Keras model need not wait for it
+    import keras
+
+KERAS_FILE, ONNX_FILE, DESCRIPTION = "teacher.keras", "teacher.onnx", "teacher.json"
+GPU = Path("/proc/driver/nvidia/version")  # of the driver's module: found without TensorFlow, which takes seconds
+
+
+class TrainedTeacher:
+    """A classifier that was trained here: its Keras file and, where ONNX has such a model, its ONNX file.
+
+    It is run by ONNX Runtime, which starts in a fraction of a second; by Keras where there is no ONNX file, or a GPU
+    that many images are worth waiting for.
+
+    Args:
+        folder: where `save_teacher` wrote it.
+
+    Attributes:
+        digest: SHA-256 of the Keras file.
+        bytes: size of the Keras file.
+        parameters: number of weights.
+        multiply_adds: of one image; None where ONNX has no such model.
+        precision: that it was trained in.
+        predict: from a few images, uint8, (n, height, width, channels), to their logits, in one call.
+        runtime: in which it is timed.
+        logged: the file, or the folder, that MLflow keeps as the model; None where there is none.
+        timed: a function, and the path from which it loads `predict` in another process; None where this one does it.
+
+    Raises:
+        InputError: when a file is missing or damaged.
+    """
+
+    def __init__(self, folder: Path):
+        path, as_onnx = folder / KERAS_FILE, folder / ONNX_FILE
+        onnx = OnnxModel(as_onnx) if as_onnx.is_file() else None
+        self.multiply_adds = onnx and onnx.multiply_adds
+        self.runtime: str | None = "ONNX Runtime" if onnx else "Keras"
+        self.logged: Path | None = path
+        self.timed: tuple[Callable[[Path], Predict], Path] | None = (load_onnx, as_onnx) if onnx else None
+        if onnx and not GPU.exists():
+            self.parameters, self.predict = onnx.parameters, onnx.predict
+        else:
+            from distillery.learning.saving import load_model  # imports Keras, which takes seconds
+
+            model = load_model(path)
+            self.parameters, self.predict = model.count_params(), model.predict_on_batch
+        try:
+            self.digest, self.bytes = file_digest(path), path.stat().st_size
+            self.precision: str | None = read_json(folder / DESCRIPTION)["precision"]
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file; run `dvc repro` first") from None
+
+    def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the outputs by name: `logits`, float32, (n, classes).
+
+        Args:
+            images: uint8, (n, height, width, channels).
+        """
+        return {"logits": predict_in_batches(self.predict, images)}
+
+
+class Classifier:
+    """A classifier from elsewhere, with what its pixels and its outputs mean.
+
+    Args:
+        runtime: an `OnnxRuntime` or a `KerasRuntime`.
+        input_: what it takes.
+        pixels: what is done to an image.
+        output: name of the output that counts.
+        kind: what its numbers are, one of `outputs.KINDS`.
+        classes: the numbers of the outputs of each class; None where they are the classes.
+    """
+
+    def __init__(self, runtime, input_: Takes, pixels: Pixels, output: str, kind: str, classes: list[list[int]] | None):
+        self.runtime, self.input_, self.pixels = runtime, input_, pixels
+        self.output, self.kind, self.classes = output, kind, classes
+
+    def values(self, images: np.ndarray) -> np.ndarray:
+        """Return what it gives for some images as it gives it, float32, (n, outputs).
+
+        Args:
+            images: uint8, (n, height, width, channels).
+        """
+        size = batch_size(self.input_, images.shape[1:], self.pixels)
+        progress, found = Progress("predicting", len(images)), []
+        for batch in self._tensors(images, size):
+            short = size - len(batch) if self.input_.batch else 0
+            whole = np.concatenate([batch, np.repeat(batch[-1:], short, axis=0)]) if short else batch
+            (values,) = self.runtime.run(whole, [self.output])
+            found.append(_rows(values, len(whole), self.runtime.path)[: len(batch)].astype(np.float32))
+            progress.update(sum(map(len, found)))
+        progress.close()
+        return np.concatenate(found)
+
+    def _tensors(self, images: np.ndarray, size: int) -> Iterator[np.ndarray]:
+        """Yield what it takes, batch by batch; a thread makes the next one meanwhile."""
+        with ThreadPoolExecutor(max_workers=1) as ahead:
+            batches = (images[start : start + size] for start in range(0, len(images), size))
+            coming = ahead.submit(tensor, next(batches), self.pixels, self.input_)
+            while coming:
+                batch, following = coming.result(), next(batches, None)
+                coming = following is not None and ahead.submit(tensor, following, self.pixels, self.input_)
+                yield batch
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Return the logits of the data set's classes, float32, (n, classes).
+
+        Args:
+            images: uint8, (n, height, width, channels).
+
+        Raises:
+            InputError: when the classifier gives values that are not finite.
+        """
+        found = self.values(images)
+        if not np.isfinite(found).all():
+            raise InputError(f"{self.runtime.path}: it gives values that are not finite; accepted: numbers")
+        return self.own(logits_of(found, self.kind))
+
+    def own(self, logits: np.ndarray) -> np.ndarray:
+        """Return the logits of the data set's classes, given those of all outputs."""
+        return own_logits(logits, self.classes)
+
+
+def _rows(values: np.ndarray, count: int, path: Path) -> np.ndarray:
+    """Return outputs as (n, outputs): axes of length 1 behind are left out.
+
+    Raises:
+        InputError: when they have other axes.
+    """
+    values = np.asarray(values)
+    if values.ndim == 1 and len(values) == count:
+        values = values[:, np.newaxis]
+    if values.ndim < 2 or len(values) != count or values.size != count * values.shape[1]:
+        raise InputError(f"{path}: it gives an array of shape {values.shape}; accepted: ({count}, classes)")
+    return values.reshape(count, -1)
+
+
+class TakenTeacher:
+    """A teacher from elsewhere, in the folder where `take_teacher` wrote it.
+
+    Args:
+        folder: the folder.
+
+    Attributes:
+        digest: SHA-256 over the model's files and what its pixels and outputs mean.
+        bytes, parameters, multiply_adds, precision, predict, runtime, logged, timed: as of a `TrainedTeacher`; what is
+            not known is None.
+
+    Raises:
+        InputError: when a file is missing, damaged or changed.
+    """
+
+    precision = None
+
+    def __init__(self, folder: Path):
+        self.described = described = read_json(folder / DESCRIPTION)
+        check_unchanged(described, folder)
+        self.digest = description_digest(described)
+        self.bytes, self.parameters = described["bytes"], described["parameters"]
+        self.multiply_adds = described["multiply_adds"]
+        self.runtime: str | None = described["runtime"]
+        self.logged: Path | None = folder if self.runtime else None
+        self.timed: tuple[Callable[[Path], Predict], Path] | None = None
+        if described["kind"] == "table":
+            table = TableOutputs(folder, described)
+            self.predict = table.predict
+            return
+        self.predict = load_classifier(folder, described).predict
+        if self.runtime == OnnxRuntime.name:
+            self.timed = load_predict, folder
+
+    def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the outputs by name: `logits`, float32, (n, classes).
+
+        Args:
+            images: uint8, (n, height, width, channels).
+        """
+        return {"logits": self.predict(images)}
+
+
+def load_classifier(folder: Path, described: Mapping[str, Any]) -> Classifier:
+    """Return the classifier in a teacher's folder."""
+    path = folder / described["run"]
+    if described["runtime"] == OnnxRuntime.name:
+        runtime = OnnxRuntime(path)
+    else:
+        from distillery.teachers.keras_runtime import KerasRuntime  # imports Keras, which takes seconds
+
+        runtime = KerasRuntime(path)
+    pixels = pixels_from(described["pixels"], folder / DESCRIPTION)
+    meaning = described["output"], described["outputs_are"], described["classes"]
+    return Classifier(runtime, Takes(**described["takes"]), pixels, *meaning)
+
+
+def load_predict(folder: Path) -> Predict:
+    """Return the prediction of a teacher from elsewhere, from its folder."""
+    return load_classifier(folder, read_json(folder / DESCRIPTION)).predict
+
+
+def description_digest(described: Mapping[str, Any]) -> str:
+    """Return the SHA-256 over what a teacher's answers depend on."""
+    names = ("files", "pixels", "takes", "output", "outputs_are", "classes", "images")
+    tree = {name: described.get(name) for name in names}
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+
+
+def check_unchanged(described: Mapping[str, Any], folder: Path) -> None:
+    """Check that files outside of DVC's sight, which the teacher was taken with, are still what they were.
+
+    DVC sees a change of `train_teacher.model` alone: of a configuration or of weights beside a model it sees none.
+
+    Raises:
+        InputError: when one has changed.
+    """
+    for path, digest in described["beside"].items():
+        if Path(path).is_file() and file_digest(path) != digest:
+            raise InputError(
+                f"{path}: changed since the teacher in {folder} was taken with it; run `dvc repro --force"
+                " train_teacher`"
+            )
+
+
+Teacher = TrainedTeacher | TakenTeacher
+
+
+def save_teacher(model: keras.Model, folder: Path, images: np.ndarray, precision: str) -> None:
+    """Write a trained teacher as Keras file and as ONNX file; where ONNX has no such model, say so and leave it out.
+
+    Args:
+        model: from raw pixels, uint8, (batch, height, width, channels), to logits (batch, classes).
+        folder: where to.
+        images: some of the data set, uint8, (n, height, width, channels), on which both are compared.
+        precision: that it was trained in.
+    """
+    from distillery.learning.onnx_writer import write_onnx
+    from distillery.learning.saving import save_model
+
+    save_model(model, folder / KERAS_FILE)
+    write_json(folder / DESCRIPTION, {"precision": precision})
+    try:
+        write_onnx(model, folder / ONNX_FILE, images)
+    except InputError as error:
+        print(f"note: {error}; so Keras runs the teacher, which takes seconds longer to start", flush=True)
+
+
+def load_teacher(folder: str | Path) -> Teacher:
+    """Return the teacher in a folder, trained here or taken.
+
+    Raises:
+        InputError: when a file is missing or damaged.
+    """
+    folder = Path(folder)
+    taken = (folder / DESCRIPTION).is_file() and "kind" in read_json(folder / DESCRIPTION)
+    return TakenTeacher(folder) if taken else TrainedTeacher(folder)

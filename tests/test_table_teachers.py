@@ -1,0 +1,111 @@
+"""A table of outputs as a teacher: an image's row is found by its path, and its outputs again by its pixels."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from foreign import CLASSES, info_of, pictures, settings
+from scipy.special import softmax
+
+from distillery.data.errors import InputError
+from distillery.teachers.configuration import pixels_of_file
+from distillery.teachers.take import take_teacher
+from distillery.teachers.teacher import load_teacher
+
+PARTS = {"train": pictures(100, seed=1), "validation": pictures(50, seed=2), "test": pictures(50, seed=3)}
+FILES = {part: [f"{part}/{number}.png" for number in range(len(split.labels))] for part, split in PARTS.items()}
+INFO = info_of(PARTS, files=FILES)
+
+
+def table() -> pd.DataFrame:
+    """Probabilities that are mostly right, in another order than the images'."""
+    random = np.random.default_rng(0)
+    labels = np.concatenate([split.labels for split in PARTS.values()])
+    values = softmax(random.normal(0, 1, (len(labels), len(CLASSES))) + 4 * np.eye(len(CLASSES))[labels], axis=1)
+    paths = [file for of_part in FILES.values() for file in of_part]
+    return pd.DataFrame({"path": paths} | dict(zip(CLASSES, values.T, strict=True))).sample(frac=1, random_state=0)
+
+
+def taken(folder, file, **changes):
+    take_teacher(settings(file, **changes), INFO, PARTS, folder / "teacher", "/data/pictures")
+    return load_teacher(folder / "teacher")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_each_image_has_the_outputs_of_its_row(tmp_path, suffix, capsys):
+    rows = table()
+    written = rows.assign(path=[f"/data/pictures/{path}" for path in rows["path"]])
+    written = pd.concat([written, written.head(1).assign(path="other.png")])
+    path = tmp_path / f"outputs.{suffix}"
+    written.to_csv(path, index=False) if suffix == "csv" else written.to_parquet(path)
+    teacher = taken(tmp_path, path)
+    assert "1 rows belong to no image in use: other.png" in capsys.readouterr().out
+    by_path = rows.set_index("path")[CLASSES]
+    for part, split in PARTS.items():
+        found = softmax(teacher.outputs(split.images[::-1])["logits"].astype(float), axis=1)
+        np.testing.assert_allclose(found, by_path.loc[FILES[part][::-1]].to_numpy(), atol=1e-5)
+    assert (teacher.parameters, teacher.bytes, teacher.runtime, teacher.logged) == (None, None, None, None)
+    with pytest.raises(InputError, match=r"a table knows the images of the data set alone.*student.views 1"):
+        teacher.outputs(255 - PARTS["test"].images)
+
+
+def test_columns_by_name_and_in_another_order(tmp_path):
+    rows = table()
+    rows[["path", *CLASSES[::-1]]].to_csv(tmp_path / "outputs.csv", index=False)
+    found = taken(tmp_path, tmp_path / "outputs.csv").outputs(PARTS["test"].images)["logits"]
+    expected = rows.set_index("path").loc[FILES["test"], CLASSES].to_numpy()
+    np.testing.assert_allclose(softmax(found.astype(float), axis=1), expected, atol=1e-5)
+
+
+def test_what_is_no_table_of_this_data_set_is_refused(tmp_path):
+    path, rows = tmp_path / "outputs.csv", table()
+
+    def refused(said, written, **changes):
+        written.to_csv(path, index=False)
+        with pytest.raises(InputError, match=said) as caught:
+            taken(tmp_path, path, **changes)
+        assert "\n" not in str(caught.value)
+
+    missing = rows[~rows["path"].isin(["test/3.png", "train/7.png"])]
+    refused(r"no row for 2 of 200 images: train/7.png, test/3.png", missing)
+    refused(r"stands in rows \d+ and 201", pd.concat([rows, rows.head(1)]))
+    refused(r"has a value that is not finite", rows.assign(red=np.where(rows["path"] == "test/3.png", np.nan, 0.1)))
+    refused(r"it gives 4 outputs, the data set has 5 classes", rows.drop(columns="red"))
+    refused(r"found the columns .*accepted: one with the path", rows.drop(columns="path"))
+    refused(r"train_teacher.input_size: .* is a table of outputs", rows, input_size=32)
+    shuffled = rows.assign(**{name: rows[name].sample(frac=1, random_state=1).to_numpy() for name in CLASSES})
+    refused(r"hardly more than by guessing", shuffled)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="cannot be read as a table"):
+        taken(tmp_path, path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("preprocessor_config.json", '{"do_resize": true, "size": {"height": 224, "width": 224}, "do_normalize": true,'
+         ' "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], "resample": 3}', "−1…1"),
+        ("config.json", '{"pretrained_cfg": {"input_size": [3, 160, 160], "interpolation": "bicubic", "crop_pct": 0.9,'
+         ' "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}}', "−1…1"),
+        ("own.yaml", "size: 96\nscale: 0.00784313725\nmean: 1\n", "−1…1"),
+    ],
+)  # fmt: skip
+def test_configurations_of_all_kinds(tmp_path, name, text, words):
+    (tmp_path / name).write_text(text)
+    assert pixels_of_file(tmp_path / name).in_words().replace("-", "−") == words
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("size: 0", r"size: found 0; accepted: a whole number from 1 to 4096"),
+        ("std: [1, 0, 1]", r"std: found \[1, 0, 1\]; accepted: a number above 0"),
+        ("sise: 3", r"unknown key 'sise'; accepted: size, resize"),
+        ("[1]", "found no description of pixels"),
+        ("a: [", "cannot be read as YAML"),
+        ("interpolation: cubic", "interpolation: found 'cubic'; accepted: nearest, box"),
+    ],
+)
+def test_a_bad_description_is_refused(tmp_path, text, said):
+    (tmp_path / "own.yaml").write_text(text)
+    with pytest.raises(InputError, match=said):
+        pixels_of_file(tmp_path / "own.yaml")
