@@ -27,6 +27,7 @@ PREPARED = Path("data/prepared")
 TEACHER = Path("models/teacher")
 METRICS, CURVES = Path("metrics/train_teacher.json"), Path("plots/train_teacher/curves.csv")
 CALIBRATION_BINS = 15  # Guo et al. 2017
+TAKEN_SAMPLE = 2000  # training images on which overfitting is measured: a teacher from elsewhere may be slow
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ def main(params, run, resume_folder: Path | None = None) -> None:
     else:
         predict, parameters = take(params, info, {"train": train, "validation": validation}, run)
         result = None
-    sample = training_sample(Examples(train.images, train.labels), len(validation.labels))
+    images = len(validation.labels) if settings.model.endswith(".py") else min(len(validation.labels), TAKEN_SAMPLE)
+    sample = training_sample(Examples(train.images, train.labels), images)
     found = Answers(
         labels=np.asarray(validation.labels),
         logits=predict(validation.images),

@@ -135,6 +135,11 @@ class Comparison:
         return "\n".join(lines)
 
 
+def drawn_order(images: int) -> np.ndarray:
+    """Return the order in which validation images are used, int, (images,), always the same."""
+    return generator(Purpose.CONVENTIONS).permutation(images)
+
+
 def compare(
     candidates: Mapping[str, Pixels],
     answers: Callable[[Pixels, np.ndarray], np.ndarray],
@@ -152,7 +157,7 @@ def compare(
         labels: int, (images,).
         stages: how many images there are at each stage.
     """
-    order = generator(Purpose.CONVENTIONS).permutation(len(labels))
+    order = drawn_order(len(labels))
     losses = {name: np.empty(0) for name in candidates}
     correct = {name: np.empty(0, bool) for name in candidates}
     left = list(candidates)

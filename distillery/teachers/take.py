@@ -16,7 +16,16 @@ from distillery.learning.metrics import confusion_matrix
 from distillery.teachers.check import exchanged_outputs, guesses, mending_file
 from distillery.teachers.classes import outputs_by_name, read_classes
 from distillery.teachers.configuration import names_beside, pixels_beside, pixels_of_file
-from distillery.teachers.conventions import Comparison, compare, convention, convention_names, conventions, in_words
+from distillery.teachers.conventions import (
+    STAGES,
+    Comparison,
+    compare,
+    convention,
+    convention_names,
+    conventions,
+    drawn_order,
+    in_words,
+)
 from distillery.teachers.onnx_runtime import OnnxRuntime, files_of
 from distillery.teachers.outputs import kind_of, logits_of
 from distillery.teachers.pixels import Pixels
@@ -27,7 +36,6 @@ from distillery.teachers.tensors import Takes, tensor
 
 GIVEN = "as configured"
 PROBED = 8  # images on which a classifier is tried
-TRIED = 300  # images on which the order of the outputs is looked at, with each convention
 PART = 0.1  # of the images: so many more must be correct in another order of the outputs
 Settings = Any  # section `train_teacher`
 
@@ -233,7 +241,7 @@ def _kind(classifier: Classifier, candidates: Mapping[str, Pixels], images: np.n
     found = []
     for pixels in list(candidates.values())[:3]:
         classifier.pixels = pixels
-        found.append(classifier.values(np.asarray(images[:TRIED])))
+        found.append(classifier.values(np.asarray(images[: STAGES[0]])))
     found = np.concatenate(found)
     finite = np.isfinite(found).all(axis=1)
     if not finite.any():
@@ -254,7 +262,8 @@ def _choose(
     labels = np.asarray(validation.labels)
     answers = _remembering(classifier, validation.images)
     _refuse_another_order(candidates, answers, labels, info.classes, classifier, path)
-    comparison = taken.comparison = compare(candidates, answers, labels)
+    # What is configured is taken: it need not be told apart from its like.
+    comparison = taken.comparison = compare(candidates, answers, labels, STAGES[:2] if given else STAGES)
     best = comparison.best
     if guesses(round(best.accuracy * best.images), np.bincount(labels) * best.images / len(labels)):
         print(comparison.text(), flush=True)
@@ -312,8 +321,8 @@ def _refuse_another_order(
     Raises:
         InputError: when it is so.
     """
-    count = min(len(labels), max(TRIED, 5 * len(classes)))
-    some = np.sort(np.random.default_rng(0).permutation(len(labels))[:count])
+    count = min(len(labels), max(STAGES[0], 5 * len(classes)))
+    some = np.sort(drawn_order(len(labels))[:count])
     orders = {}
     for pixels in candidates.values():
         confusion = confusion_matrix(labels[some], answers(pixels, some).argmax(axis=1), len(classes))
