@@ -1,6 +1,6 @@
 """What speaks against a teacher that was trained elsewhere: its accuracy alone does not tell that it was misread."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +9,13 @@ import yaml
 from scipy.optimize import linear_sum_assignment, minimize_scalar
 from scipy.special import bdtrc
 
+from distillery.data.errors import InputError
 from distillery.data.files import atomic_write
 from distillery.learning.metrics import confusion_matrix, negative_log_likelihood
+from distillery.teachers.conventions import STAGES, drawn_order
 
 SIGNIFICANCE = 0.001  # p below which outputs look exchanged: of many classes some are confused by chance
+PART = 0.1  # of the images: so many more must be correct in another order of the outputs
 NAMED = 20  # classes that a warning names at most
 ENOUGH = 5000  # images
 TEMPERATURES = (1e-3, 1e3)
@@ -79,6 +82,49 @@ def mending_file(order: Order, classes: Sequence[str], outputs: Sequence[Sequenc
     with atomic_write(MENDED) as temporary:
         temporary.write_text(yaml.safe_dump(mapping, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return MENDED
+
+
+def refuse_another_order(
+    path: Path,
+    candidates: Sequence[Callable[[np.ndarray], np.ndarray]],
+    labels: np.ndarray,
+    classes: Sequence[str],
+    outputs: Sequence[Sequence[int]] | None,
+) -> None:
+    """Refuse a classifier whose outputs stand for the classes in another order, with the file that mends it.
+
+    Args:
+        path: of the classifier.
+        candidates: for each meaning of its pixels that is possible, a function from numbers of validation images to
+            logits, (n, classes).
+        labels: int, of all validation images.
+        classes: their names.
+        outputs: numbers of the outputs of each class as they were taken; None: the classes in their order.
+
+    Raises:
+        InputError: when it is so.
+    """
+    count = min(len(labels), max(STAGES[0], 5 * len(classes)))
+    some = np.sort(drawn_order(len(labels))[:count])
+    tried = [(_best_order(answers, labels, some, len(classes)), answers) for answers in candidates]
+    best, answers = max(tried, key=lambda one: one[0].would)
+    # Red and blue things change places where blue comes first: with the right pixels, nothing is exchanged.
+    if best.would - max(order.correct for order, _ in tried) < PART * count:
+        return
+    order = _best_order(answers, labels, np.arange(len(labels)), len(classes))
+    if not order.pairs or order.would - order.correct < PART * len(labels):
+        return
+    written = mending_file(order, classes, outputs)
+    pairs = ", ".join(f"the one for {classes[output]!r} is {classes[label]!r}" for output, label in order.pairs[:10])
+    raise InputError(
+        f"{path}: its outputs stand for the classes in another order: {pairs}; {order.correct:,} of {len(labels):,}"
+        f" validation images are correct, {order.would:,} would be; accepted: train_teacher.classes={written}, a file"
+        " that was written with that order: look at it first"
+    )
+
+
+def _best_order(answers: Callable, labels: np.ndarray, images: np.ndarray, classes: int) -> Order:
+    return exchanged_outputs(confusion_matrix(labels[images], answers(images).argmax(axis=1), classes))
 
 
 def guesses(correct: int, images: np.ndarray) -> bool:
