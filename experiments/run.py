@@ -22,9 +22,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from distillery.data.files import read_json, write_json
 from distillery.timing import processor
-from pipeline.presets import preset_names
+from pipeline.presets import preset_names, preset_text
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
@@ -89,7 +91,13 @@ def preset_arguments(name: str, description: str) -> argparse.ArgumentParser:
 
 
 def write_preset(folder: Path, preset: str) -> list[str]:
-    """Write a preset's parameters in a clone, over what an experiment left there, and return the command."""
+    """Write a preset's parameters in a clone, over what an experiment left there, and return the command.
+
+    The teacher from elsewhere that it takes is copied into the clone: Git does not keep it.
+    """
+    teacher = yaml.safe_load(preset_text(preset))["train_teacher"]["model"]
+    if (ROOT / teacher).is_dir() and not (folder / teacher).exists():
+        shutil.copytree(ROOT / teacher, folder / teacher)
     command = ["python", "-m", "pipeline", "preset", preset]
     subprocess.run(command, cwd=folder, env=environment(), check=True)
     return command

@@ -65,6 +65,22 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """A working directory with the project's files, and with the teachers that presets name and Git does not keep."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    for room in ("stages", "distillery", "pipeline", "architectures", "datasets", "methods", "examples", "presets"):
+        (folder / room).symlink_to(ROOT / room)
+    for preset in (ROOT / "presets").glob("*.yaml"):
+        teacher = folder / YAML(typ="safe").load(preset).get("train_teacher", {}).get("model", "stages")
+        if not teacher.exists():
+            teacher.mkdir(parents=True)
+            (teacher / "model.onnx").touch()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
 def offline(monkeypatch, tmp_path) -> Path:
     """Every connection is refused at once, by a closed port as proxy; the cache, in this folder, is empty."""
     for name in (

@@ -97,7 +97,7 @@ def test_every_preset_has_an_original():
 
 
 @pytest.mark.parametrize("name", RESULTS)
-def test_committed_result_has_the_parameters_of_its_preset(name):
+def test_committed_result_has_the_parameters_of_its_preset(name, project):
     assert not page.stale(name)
     load_params(ROOT / f"results/{name}/params.yaml")
 

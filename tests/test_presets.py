@@ -2,14 +2,18 @@
 
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
+from foreign import write_linear
 from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 
 from distillery.data.errors import InputError
@@ -21,14 +25,15 @@ from pipeline.tracking.run_log import RunLog
 
 ROOT = Path(__file__).resolve().parent.parent
 PRESETS = preset_names()
-ROOMS = ("stages", "distillery", "pipeline", "architectures", "datasets", "methods")
 STAGES = ("train_teacher", "transfer", "distill", "train_scratch", "evaluate", "export", "register")
+CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 SIDE = 24  # the digits' 8 × 8 pixels three times as large, so that every preset's convolutions and poolings fit
 
 
-def parameters(preset: str, folder: Path) -> Params:
-    write_preset(preset, folder / "written.yaml")
-    return load_params(folder / "written.yaml")
+def parameters(preset: str) -> Params:
+    """The parameters of a preset, in a working directory with the files that they name."""
+    write_preset(preset)
+    return load_params()
 
 
 def overrides(preset: str) -> dict:
@@ -61,17 +66,31 @@ def digits():
     }
 
 
+def write_teacher(params: Params, images: np.ndarray, labels: np.ndarray) -> None:
+    """Write a linear classifier of digits as the teacher from elsewhere that a preset takes."""
+    fitted = LogisticRegression(max_iter=300).fit(images.reshape(len(images), -1) / 255, labels)
+    outputs, width = range(10), 10
+    if (
+        params.train_teacher.classes
+    ):  # the first of those that stand for a class stands for a digit, the others for none
+        mapping = yaml.safe_load(Path(params.train_teacher.classes).read_text()).values()
+        outputs, width = [np.ravel(one["from"] if isinstance(one, dict) else one)[0] for one in mapping], 1000
+    model = SimpleNamespace(coef_=np.zeros((width, images[0].size)), intercept_=np.full(width, -40.0))
+    model.coef_[outputs], model.intercept_[outputs] = fitted.coef_, fitted.intercept_
+    write_linear(Path(params.train_teacher.model) / "model.onnx", model, images.shape[1:])
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("preset", PRESETS)
-def test_preset_runs_through_all_stages(preset, digits, tmp_path, monkeypatch):
-    for room in ROOMS:  # parameters name files of the working directory, and sync runs there
-        (tmp_path / room).symlink_to(ROOT / room)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    params = cut_down(parameters(preset, tmp_path))
-    classes = [f"class {digit}" for digit in range(10)] if preset == "cifar10" else [str(digit) for digit in range(10)]
-    colours = 3 if preset == "cifar10" else 1
-    splits = {part: (np.repeat(images, colours, axis=-1), labels) for part, (images, labels) in digits.items()}
+def test_preset_runs_through_all_stages(preset, digits, project, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(project))
+    params = cut_down(parameters(preset))
+    cifar = params.prepare.dataset == "datasets/cifar10.py"
+    classes = CIFAR if cifar else [str(digit) for digit in range(10)]
+    channels = 3 if cifar else 1
+    splits = {part: (np.repeat(images, channels, axis=-1), labels) for part, (images, labels) in digits.items()}
+    if not params.train_teacher.model.endswith(".py"):
+        write_teacher(params, *splits["train"])
     save_prepared(Path("data/prepared"), "digits", classes, "scikit-learn", splits)
 
     with RunLog("preset", params.flat()) as run:
@@ -128,19 +147,21 @@ EXACT = {  # what each original fixes: networks, loss, budget, split
         "student": {"model": "architectures/cnn_32_64_dense_128.py"},
         "distill": {"alpha": 0.1, "temperature": 5},
     },
+    "imagenet_teacher": {"prepare": {"dataset": "datasets/cifar10.py", "validation_fraction": 0.2}},
+    "imagenet_features": {"prepare": {"dataset": "datasets/cifar10.py", "validation_fraction": 0.2}},
 }
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_preset_keeps_what_its_original_fixes(preset, tmp_path):
-    tree = parameters(preset, tmp_path).model_dump()
+def test_preset_keeps_what_its_original_fixes(preset, project):
+    tree = parameters(preset).model_dump()
     for section, values in EXACT[preset].items():
         assert {key: tree[section][key] for key in values} == values
     assert len(tree["student"]["seeds"]) >= 3
 
 
-def test_hinton_presets_share_their_teacher(tmp_path):
-    with_threes, without = (parameters(name, tmp_path) for name in ("hinton", "hinton_no_threes"))
+def test_hinton_presets_share_their_teacher(project):
+    with_threes, without = (parameters(name) for name in ("hinton", "hinton_no_threes"))
     assert (with_threes.prepare, with_threes.train_teacher) == (without.prepare, without.train_teacher)
 
 
@@ -157,18 +178,26 @@ def test_preset_holds_only_what_differs(preset):
     assert "#" in preset_text(preset)
 
 
-def test_preset_command_writes_the_complete_parameters(tmp_path):
-    for room in (*ROOMS, "presets", "dvc.yaml"):
-        (tmp_path / room).symlink_to(ROOT / room)
+def test_preset_command_writes_the_complete_parameters(project):
+    (project / "dvc.yaml").symlink_to(ROOT / "dvc.yaml")
     command = [sys.executable, "-m", "pipeline", "preset"]
-    subprocess.run([*command, "hinton"], cwd=tmp_path, check=True)
-    written = (tmp_path / "params.yaml").read_text(encoding="utf-8")
+    subprocess.run([*command, "hinton"], check=True)
+    written = Path("params.yaml").read_text(encoding="utf-8")
     assert written == preset_text("hinton")
     assert "temperature: 20.0" in written
-    refused = subprocess.run([*command, "hnton"], cwd=tmp_path, capture_output=True, text=True)
-    assert refused.returncode == 1
-    assert refused.stderr == f"preset: found 'hnton'; accepted: {', '.join(PRESETS)}\n"
-    assert (tmp_path / "params.yaml").read_text(encoding="utf-8") == written
+    shutil.rmtree("teachers")
+    for name, told in (
+        ("hnton", f"preset: found 'hnton'; accepted: {', '.join(PRESETS)}\n"),
+        (
+            "imagenet_teacher",
+            "preset: train_teacher.model: found 'teachers/imagenet'; presets/imagenet_teacher.yaml says",
+        ),
+    ):
+        refused = subprocess.run([*command, name], capture_output=True, text=True)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith(told)
+        assert refused.stderr.count("\n") == 1
+        assert Path("params.yaml").read_text(encoding="utf-8") == written
 
 
 def test_unknown_parameter_in_preset_raises_input_error(tmp_path, monkeypatch):
