@@ -19,6 +19,7 @@ MEASUREMENTS = (
     "precision",
     "coverage",
     "timing",
+    "taken_teacher",
 )
 ANOTHER = "precision_zen_4"  # a processor whose bfloat16 is faster than float32, measured before
 FILTERS = {

@@ -16,7 +16,7 @@ from distillery.data.errors import InputError
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")  # Pillow's
 RESIZES = ("squash", "shorter")
 ORDERS = ("rgb", "bgr")
-WORTH_THREADS = 1 << 17  # pixels, below which threads take longer to start than to scale
+WORTH_THREADS = 1 << 19  # values, below which threads take longer to start than to scale
 
 
 @dataclass(frozen=True)
@@ -166,18 +166,29 @@ def fitted(images: np.ndarray, pixels: Pixels, channels: int) -> np.ndarray:
     """
     size = pixels.size or images.shape[1:3]
     if images.shape[1:3] != size or pixels.crop != 1:
-        fit = partial(_fit, pixels=pixels, size=size)
-        if len(images) * size[0] * size[1] < WORTH_THREADS:
-            images = np.stack([fit(image) for image in images])
-        else:
-            with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow scales without Python's lock
-                images = np.stack(list(pool.map(fit, images)))
+        images = _fitted(images, pixels, size)
     if images.shape[3] == channels:
         return images
     if channels == 3:
         return np.repeat(images, 3, axis=3)
     red, green, blue = (images[..., channel].astype(np.uint32) for channel in range(3))
     return ((19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16).astype(np.uint8)[..., np.newaxis]
+
+
+def _fitted(images: np.ndarray, pixels: Pixels, size: tuple[int, int]) -> np.ndarray:
+    found = np.empty((len(images), *size, images.shape[3]), np.uint8)
+
+    def fit(numbers: range) -> None:
+        for number in numbers:
+            found[number] = _fit(images[number], pixels, size)
+
+    threads = (os.cpu_count() or 1) if found.size >= WORTH_THREADS else 1
+    if threads == 1:
+        fit(range(len(images)))
+    else:
+        with ThreadPoolExecutor(threads) as pool:  # Pillow scales without Python's lock
+            list(pool.map(fit, [range(first, len(images), threads) for first in range(threads)]))
+    return found
 
 
 def _fit(image: np.ndarray, pixels: Pixels, size: tuple[int, int]) -> np.ndarray:
@@ -202,7 +213,7 @@ def _fit(image: np.ndarray, pixels: Pixels, size: tuple[int, int]) -> np.ndarray
     return np.asarray(picture).reshape(*size, image.shape[2])
 
 
-def values(images: np.ndarray, pixels: Pixels) -> np.ndarray:
+def values(images: np.ndarray, pixels: Pixels, planes: bool = False) -> np.ndarray:
     """Return the values that a classifier takes, float32, the shape of `images`.
 
     In the order of operations of Hugging Face's and torchvision's transforms, so that they are the same numbers.
@@ -210,14 +221,25 @@ def values(images: np.ndarray, pixels: Pixels) -> np.ndarray:
     Args:
         images: uint8, (n, height, width, channels), red first.
         pixels: how they are scaled.
+        planes: return them as (n, channels, height, width).
     """
+    count, height, width, channels = images.shape
     if pixels.channels == "bgr":
         images = images[..., ::-1]
-    found = images.astype(np.float32)
-    if pixels.scale != 1:
-        found *= np.float32(pixels.scale)
-    if any(pixels.mean):
-        found -= np.asarray(pixels.mean, np.float32)
-    if any(value != 1 for value in pixels.std):
-        found /= np.asarray(pixels.std, np.float32)
-    return found
+    mean, std = (np.broadcast_to(np.float32(numbers), channels) for numbers in (pixels.mean, pixels.std))
+    if planes:
+        shape, mean, std = (count, channels, height, width), mean[:, None, None], std[:, None, None]
+        images = np.moveaxis(images, -1, 1)
+    else:  # a row at a time: NumPy is slow along an axis of length 3
+        shape, mean, std = images.shape, np.tile(mean, width), np.tile(std, width)
+        images = images.reshape(count, height, width * channels)
+    found = np.empty(images.shape, np.float32)
+    for image, scaled in zip(images, found, strict=True):  # one by one: each stays in the processor's cache
+        scaled[...] = image
+        if pixels.scale != 1:
+            scaled *= np.float32(pixels.scale)
+        if any(pixels.mean):
+            scaled -= mean
+        if any(number != 1 for number in pixels.std):
+            scaled /= std
+    return found.reshape(shape)

@@ -95,14 +95,13 @@ def tensor(images: np.ndarray, pixels: Pixels, input_: Takes) -> np.ndarray:
         pixels: what is done to them.
         input_: of the classifier.
     """
-    images = fitted(images, pixels, input_.channels)
+    images, planes = fitted(images, pixels, input_.channels), input_.layout == "nchw"
     if input_.dtype == "uint8":
         found = images[..., ::-1] if pixels.channels == "bgr" else images
+        found = np.moveaxis(found, -1, 1) if planes else found
     else:
-        found = values(images, pixels).astype(input_.dtype, copy=False)
-    if input_.layout == "nchw":
-        found = np.moveaxis(found, -1, 1)
-    elif input_.layout == "nhw":
+        found = values(images, pixels, planes).astype(input_.dtype, copy=False)
+    if input_.layout == "nhw":
         found = found[..., 0]
     elif input_.layout == "flat":
         found = found.reshape(len(found), -1)
