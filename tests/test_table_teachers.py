@@ -94,6 +94,15 @@ def test_configurations_of_all_kinds(tmp_path, name, text, words):
     assert pixels_of_file(tmp_path / name).in_words().replace("-", "−") == words
 
 
+def test_an_unknown_filter_is_refused(tmp_path):
+    path = tmp_path / "preprocessor_config.json"
+    path.write_text('{"size": 8, "do_normalize": false, "resample": 99}')
+    with pytest.raises(InputError, match="resample: found 99; accepted: 0 to 5"):
+        pixels_of_file(path)
+    path.write_text('{"size": 8, "do_normalize": false, "resample": 3}')
+    assert pixels_of_file(path).interpolation == "bicubic"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

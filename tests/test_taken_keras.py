@@ -108,11 +108,24 @@ def test_other_keras_files_are_refused_in_one_line(tmp_path):
     one, two = keras.Input((8, 8, 3)), keras.Input((8, 8, 3))
     keras.Model([one, two], layers.Dense(5)(layers.Flatten()(one + two))).save(tmp_path / "two.keras")
     (tmp_path / "none.h5").write_bytes(b"no model")
+    keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten()]).save_weights(tmp_path / "w.weights.h5")
     for name, said in (
-        ("odd.keras", "odd.keras: not a Keras model that can be read .*Odd"),
+        (
+            "odd.keras",
+            "it has Odd, which is not Keras's own; accepted: .* write it as ONNX: model.export",
+        ),
+        ("w.weights.h5", "it holds weights and no network; accepted: what `model.save` writes"),
         ("two.keras", "two.keras: it has 2 inputs; accepted: one, the images"),
         ("none.h5", "none.h5: not a Keras model that can be read"),
     ):
         with pytest.raises(InputError, match=said) as caught:
             taken(tmp_path, tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("file", "kind"), [("saved_model.pb", "saved-model"), ("model.tflite", "tflite")])
+def test_files_of_tensorflow_are_refused_with_the_command_that_converts_them(tmp_path, file, kind):
+    (tmp_path / file).touch()
+    own = tmp_path if kind == "saved-model" else tmp_path / file
+    with pytest.raises(InputError, match=rf"python -m tf2onnx\.convert --{kind} {own} --output teacher\.onnx; then"):
+        taken(tmp_path, own)

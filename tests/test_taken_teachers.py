@@ -246,6 +246,46 @@ def test_what_is_no_classifier_of_images_is_refused_in_one_line(tmp_path):
     refused("own.onnx: not an ONNX model that can be read")
 
 
+def test_a_grey_teacher_has_one_mean(tmp_path):
+    model = fit(PARTS["train"], convention("unit"), channels=1)
+    write_linear(tmp_path / "model.onnx", model, (8, 8, 1))
+    described = {"scale": 1 / 255, "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
+    (tmp_path / "preprocessing.yaml").write_text(yaml.safe_dump(described))
+    _, answers = taken(tmp_path, tmp_path)
+    np.testing.assert_allclose(answers, probabilities(model, TEST, convention("unit"), channels=1), atol=1e-5)
+    with pytest.raises(InputError, match=r"mean: found 0\.485, 0\.456, 0\.406, for a classifier of grey images"):
+        taken(tmp_path, tmp_path, preprocessing="imagenet")
+
+
+def test_an_input_may_say_no_shape(tmp_path):
+    model = fit(PARTS["train"], convention("unit"))
+    path = write_linear(tmp_path / "own.onnx", model, INFO.image_shape)
+    graph = onnx.load(path)
+    graph.graph.input[0].type.tensor_type.ClearField("shape")
+    onnx.save(graph, path)
+    _, answers = taken(tmp_path, path)
+    np.testing.assert_allclose(answers, probabilities(model, TEST, convention("unit")), atol=1e-5)
+
+
+def test_a_model_of_the_future_is_refused_with_what_is_accepted(tmp_path):
+    path = write_linear(tmp_path / "own.onnx", fit(PARTS["train"], convention("unit")), INFO.image_shape)
+    model = onnx.load(path)
+    model.ir_version = 99
+    onnx.save(model, path)
+    with pytest.raises(InputError, match=r"can run \(Unsupported model IR version: 99, max supported"):
+        taken(tmp_path, path)
+
+
+def test_other_names_than_the_classes_are_told(tmp_path):
+    model = fit(PARTS["train"], convention("unit"))
+    write_linear(tmp_path / "model.onnx", model, INFO.image_shape)
+    names = {str(number): f"colour {number}" for number in range(len(CLASSES))}
+    (tmp_path / "config.json").write_text(json.dumps({"id2label": names}))
+    found, answers = taken(tmp_path, tmp_path)
+    assert any("other names than the classes, colour 0, colour 1" in note for note in found.notes)
+    np.testing.assert_allclose(answers, probabilities(model, TEST, convention("unit")), atol=1e-5)
+
+
 def test_what_dvc_does_not_see_is_checked_when_the_teacher_is_used(tmp_path):
     model = fit(PARTS["train"], convention("unit"))
     path = write_linear(tmp_path / "own.onnx", model, INFO.image_shape)

@@ -1,6 +1,7 @@
 """Models in files: written so that the same model has the same bytes, and read back in safe mode."""
 
 import json
+import re
 import tempfile
 import zipfile
 from pathlib import Path
@@ -49,6 +50,12 @@ def _canonical(name: str, content: bytes) -> bytes:
     return json.dumps(tree, indent=1, sort_keys=True).encode()
 
 
+AS_ONNX = (
+    "accepted: Keras's own layers, since no code of a file is run; where its code is at hand, write it as ONNX:"
+    " model.export('model.onnx', format='onnx')"
+)
+
+
 def load_model(path: str | Path) -> keras.Model:
     """Return the model of a `.keras` file, read in Keras's safe mode: no code from the file is run.
 
@@ -67,7 +74,11 @@ def load_model(path: str | Path) -> keras.Model:
 
 def _reason(error: Exception) -> str:
     """Return the first sentence of what Keras says; the rest is the model's configuration, or how to run its code."""
-    if "`Lambda` layer" in str(error):
-        return "it has a Lambda layer, which is code; accepted: Keras's own layers, since no code of a file is run"
     said = " ".join(str(error).rpartition("Exception encountered: ")[2].split())
+    if "`Lambda` layer" in said:
+        return f"it has a Lambda layer, which is code; {AS_ONNX}"
+    if unknown := re.search(r"Could not locate (?:class|function) '([^']+)'", said):
+        return f"it has {unknown[1]}, which is not Keras's own; {AS_ONNX}"
+    if "No model config found" in said:
+        return "it holds weights and no network; accepted: what `model.save` writes"
     return reason(said.split(". ")[0])

@@ -115,8 +115,12 @@ def _hugging_face(tree: Mapping, path: Path) -> Pixels:
         described |= {"resize": "squash" if squash else "shorter", "crop": min(1.0, min(cut) / min(resized))}
     elif resized and isinstance(tree.get("size"), Mapping) and "shortest_edge" in tree["size"]:
         described["resize"] = "shorter"
-    filters = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
-    described["interpolation"] = filters.get(tree.get("resample", 2), "bilinear")
+    resample = Image.Resampling.BILINEAR if tree.get("resample") is None else tree["resample"]
+    try:
+        filter_ = Image.Resampling[resample.upper()] if isinstance(resample, str) else Image.Resampling(resample)
+        described["interpolation"] = filter_.name.lower()
+    except (ValueError, KeyError):
+        raise InputError(f"{path}: resample: found {resample!r}; accepted: 0 to 5, Pillow's numbers") from None
     rescale = tree.get("do_rescale", True)
     described["scale"] = tree.get("rescale_factor", 1 / 255) if rescale else 1.0
     mean, std = [0.0], [1.0]

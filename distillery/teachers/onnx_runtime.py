@@ -19,6 +19,7 @@ TYPES = {
     "tensor(uint8)": "uint8",
 }
 NUMBERS = ("tensor(float)", "tensor(float16)", "tensor(double)")
+C_FUNCTION = r"/onnxruntime_src/\S+ [^()]*\([^()]*\)(?: const)? "  # where in ONNX Runtime an error was found
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
 
@@ -40,7 +41,7 @@ class OnnxRuntime:
     def __init__(self, path: Path):
         self.path = path
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # of foreign graphs, notes on what could be folded are no use to anyone
+        options.log_severity_level = 4  # an exception says what goes wrong; notes on foreign graphs are no use
         options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
         there = onnxruntime.get_available_providers()
         try:
@@ -62,6 +63,7 @@ class OnnxRuntime:
     def takes(self, image_shape: tuple[int, int, int]) -> list[Takes]:
         """Return what its input takes, for images of a shape (height, width, channels), the likeliest layout first."""
         shape = [axis if isinstance(axis, int) and axis > 0 else None for axis in self._input.shape]
+        shape = shape or [None] * 4  # none is said
         dtype = TYPES.get(self._input.type, self._input.type)
         return takes(shape, dtype, image_shape, "nchw", f"{self.path}: {self._input.name}")
 
@@ -136,5 +138,6 @@ def _why(error: Exception) -> str:
             f"it has the operator {custom[1]}, which ONNX Runtime does not know; accepted: the operators of ONNX, since"
             " no code of a file is run"
         )
-    said = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", said)
+    for words in (r"\[ONNXRuntimeError\] : \d+ : \w+ : ", r"Load model from .* failed:", C_FUNCTION):
+        said = re.sub(words, "", said)
     return f"not an ONNX model that ONNX Runtime {onnxruntime.__version__} can run ({reason(said)})"

@@ -222,11 +222,14 @@ def values(images: np.ndarray, pixels: Pixels, planes: bool = False) -> np.ndarr
         images: uint8, (n, height, width, channels), red first.
         pixels: how they are scaled.
         planes: return them as (n, channels, height, width).
+
+    Raises:
+        InputError: when three channels are described, differently, and there is one.
     """
     count, height, width, channels = images.shape
     if pixels.channels == "bgr":
         images = images[..., ::-1]
-    mean, std = (np.broadcast_to(np.float32(numbers), channels) for numbers in (pixels.mean, pixels.std))
+    mean, std = _of_channels(pixels.mean, channels, "mean"), _of_channels(pixels.std, channels, "std")
     if planes:
         shape, mean, std = (count, channels, height, width), mean[:, None, None], std[:, None, None]
         images = np.moveaxis(images, -1, 1)
@@ -243,3 +246,12 @@ def values(images: np.ndarray, pixels: Pixels, planes: bool = False) -> np.ndarr
         if any(number != 1 for number in pixels.std):
             scaled /= std
     return found.reshape(shape)
+
+
+def _of_channels(numbers: tuple[float, ...], channels: int, name: str) -> np.ndarray:
+    if len(numbers) > channels and len(set(numbers)) > 1:
+        found = ", ".join(f"{number:g}" for number in numbers)
+        raise InputError(
+            f"train_teacher.preprocessing: {name}: found {found}, for a classifier of grey images; accepted: one number"
+        )
+    return np.broadcast_to(np.float32(numbers[:channels]), channels)

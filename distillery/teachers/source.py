@@ -43,6 +43,8 @@ def find_source(given: str) -> Source:
         return Source(_model_in(path), path)
     if suffix in PYTORCH and path.exists():
         raise ValueError(_export(path))
+    if suffix == ".tflite" and path.is_file():
+        raise ValueError(_convert("tflite", path))
     raise ValueError(f"{'no such file; ' if not path.exists() else ''}accepted: {OWN_FILES}")
 
 
@@ -52,6 +54,13 @@ def _export(path: Path) -> str:
         "PyTorch's file holds no network that can be run without its code; export it to ONNX:"
         f" python examples/teacher_from_pytorch.py {path} --model MODULE:FUNCTION --size PIXELS --out teacher;"
         " then train_teacher.model=teacher"
+    )
+
+
+def _convert(kind: str, path: Path) -> str:
+    return (
+        "TensorFlow's file is run as ONNX; convert it:"
+        f" python -m tf2onnx.convert --{kind} {path} --output teacher.onnx; then train_teacher.model=teacher.onnx"
     )
 
 
@@ -67,6 +76,8 @@ def _model_in(folder: Path) -> Path:
         if found:
             names = ", ".join(path.name for path in found)
             raise ValueError(f"it has several models ({names}); accepted: a folder with `model.onnx`, or one of them")
+    if (folder / "saved_model.pb").is_file():
+        raise ValueError(_convert("saved-model", folder))
     torch = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in PYTORCH)
     if torch and (folder / "config.json").is_file():
         raise ValueError(
