@@ -211,7 +211,7 @@ def test_code_in_a_model_file_is_not_run(tmp_path):
         " model.export('model.onnx', format='onnx'))"
     )
     keras.Sequential([keras.Input((2,)), Doubled()]).save(tmp_path / "own_layer.keras")
-    with pytest.raises(InputError, match="can be read .it has Doubled, which is not Keras's own; accepted: "):
+    with pytest.raises(InputError, match=r"can be read \(it has Doubled, which is not Keras's own; accepted: "):
         load_model(tmp_path / "own_layer.keras")
 
 
