@@ -68,10 +68,10 @@ def test_repeated_pictures_are_counted_and_named(capsys):
 def test_training_images_that_are_tested_on_are_left_out(capsys):
     found = dataset(([1, 1, 2, 3, 9], [0, 0, 1, 0, 1]), ([3, 7, 8], [0, 1, 0]), ([5, 2, 7, 6], [0, 1, 1, 1]))
     left, ids = without_duplicates(found, "leave_out")
-    assert left.train_images[:, 0, 0, 0].tolist() == [1, 1, 9]
+    assert left.train_images[:][:, 0, 0, 0].tolist() == [1, 1, 9]
     assert left.train_labels.tolist() == [0, 0, 1]
-    assert left.validation_images[:, 0, 0, 0].tolist() == [5, 2, 6]
-    assert left.test_images[:, 0, 0, 0].tolist() == [3, 7, 8]
+    assert left.validation_images[:][:, 0, 0, 0].tolist() == [5, 2, 6]
+    assert left.test_images[:][:, 0, 0, 0].tolist() == [3, 7, 8]
     assert ids[0] == ids[1] != ids[2]
     assert capsys.readouterr().out.splitlines()[-2:] == [
         "left out of train, since they are in validation or test, too: 2 images",
@@ -110,7 +110,7 @@ def test_what_is_drawn_never_has_a_picture_on_both_sides(pairs, fraction):
         parts = draw_validation(train, fraction, 0, ids[~tested])
     except InputError:
         return
-    sides = [set(values[tested]), *(set(part[:, 0, 0, 0]) for part in (parts.train_images, parts.validation_images))]
+    sides = [set(values[tested]), *(set(part[:][:, 0, 0, 0]) for part in (parts.train_images, parts.validation_images))]
     assert sum(map(len, sides)) == len(set(values))
     assert sum(map(len, (values[tested], parts.train_labels, parts.validation_labels))) == len(values)
     for seen in (parts.train_labels, parts.validation_labels):
@@ -129,7 +129,7 @@ def test_a_folder_without_parts_has_no_picture_in_two_of_them(tmp_path):
     root = folder(tmp_path, cat=[*range(1, 31)] * 4, dog=[*range(101, 131)] * 4)
     split, ids = without_duplicates(read_folder(root, 8, 0.2), "leave_out")
     split = draw_validation(split, 0.2, 0, ids)
-    parts = [set(part[:, 0, 0, 0]) for part in (split.train_images, split.validation_images, split.test_images)]
+    parts = [set(part[:][:, 0, 0, 0]) for part in (split.train_images, split.validation_images, split.test_images)]
     assert sum(map(len, parts)) == 60
     assert [len(labels) for labels in (split.train_labels, split.validation_labels, split.test_labels)] == [152, 40, 48]
 

@@ -216,7 +216,7 @@ def test_each_class_gives_its_part_to_the_test(tmp_path):
     assert dataset.train_images.dtype == np.uint8
     assert dataset.train_labels.dtype == np.int32
     assert (dataset.source, dataset.retrieved_from) == ("own images", str(root))
-    values = [*dataset.train_images[:, 0, 0, 0], *dataset.test_images[:, 0, 0, 0]]
+    values = [*dataset.train_images[:][:, 0, 0, 0], *dataset.test_images[:][:, 0, 0, 0]]
     assert sorted(values) == list(range(53))
     owners = np.repeat([0, 2, 1], [3, 10, 40])  # the values count through few, some, many
     np.testing.assert_array_equal(owners[values], [*dataset.train_labels, *dataset.test_labels])

@@ -1,39 +1,40 @@
-"""How much memory there is: under a real limit, and as the files of control groups say."""
+"""Images that do not fit in memory are prepared, too."""
 
 import subprocess
 import sys
 
-import psutil
+import numpy as np
+from conftest import ROOT, environment
+from PIL import Image
 
-from distillery.datasets.memory import _left_in_groups, available_memory
+IMAGES, SIZE = 300, 512  # 236 MB as they are prepared
+PROGRAM = f"""
+import resource, sys
+from pathlib import Path
+import stages.prepare
+from distillery.datasets.load import load_dataset
+from distillery.datasets.duplicates import without_duplicates
+from distillery.datasets.splits import draw_validation
+from distillery.data.prepared import save_prepared
+private = int(Path("/proc/self/status").read_text().split("VmData:")[1].split()[0]) << 10
+resource.setrlimit(resource.RLIMIT_DATA, (private + int(sys.argv[2]), -1))
+dataset = load_dataset(sys.argv[1], {SIZE}, 0.2)
+dataset, pictures = without_duplicates(dataset, "leave_out")
+dataset = draw_validation(dataset, 0.1, 0, pictures)
+save_prepared(Path("prepared"), "large", dataset.classes, "", dataset.parts())
+"""
 
 
-def test_a_limit_of_the_shell_counts():
-    assert 0 < available_memory() <= psutil.virtual_memory().total
-    program = "from distillery.datasets.memory import available_memory; print(available_memory())"
-    answer = subprocess.run(
-        ["bash", "-c", f'ulimit -v 2000000; exec "{sys.executable}" -c "{program}"'],
-        capture_output=True, text=True, check=True, env={"OPENBLAS_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert int(answer.stdout) < 2_000_000 * 1024
-
-
-def test_the_smallest_of_the_groups_around_a_process_counts(tmp_path):
-    process, root = tmp_path / "cgroup", tmp_path / "groups"
-    for folder, limit in (("", "max"), ("work", "5000"), ("work/job", "9000")):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-        (root / folder / "memory.max").write_text(f"{limit}\n")
-        (root / folder / "memory.current").write_text("3000\n")
-        (root / folder / "memory.stat").write_text("anon 2000\ninactive_file 700\n")
-    process.write_text("1:name=systemd:/\n0::/work/job\n")
-    assert sorted(_left_in_groups(process, root)) == [2700, 6700]
-
-    old = root / "memory"
-    old.mkdir()
-    (old / "memory.limit_in_bytes").write_text("4000\n")
-    (old / "memory.usage_in_bytes").write_text("1000\n")
-    (old / "memory.stat").write_text("inactive_file 1\ntotal_inactive_file 100\n")
-    process.write_text("4:memory:/host/path/that/is/not/here\n")
-    assert list(_left_in_groups(process, root)) == [3100]
-    process.unlink()
-    assert list(_left_in_groups(process, root)) == []
+def test_memory_does_not_grow_with_the_images(tmp_path):
+    for number in range(IMAGES):
+        file = tmp_path / f"photos/{number % 2}/{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (600, 520), (number % 256, number // 256, 7)).save(file)
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "photos")]
+    subprocess.run([*command, str(50 << 20)], cwd=tmp_path, env=environment(PYTHONPATH=str(ROOT)), check=True)
+    prepared = {part: np.load(tmp_path / f"prepared/{part}_images.npy") for part in ("train", "validation", "test")}
+    assert sum(map(len, prepared.values())) == IMAGES
+    colours = np.concatenate([images[:, 9, 9] for images in prepared.values()]).astype(int)
+    assert sorted(colours[:, 0] + 256 * colours[:, 1]) == list(range(IMAGES))
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"photos", "prepared"}

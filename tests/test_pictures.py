@@ -4,6 +4,7 @@ import io
 import random
 import struct
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -267,14 +268,14 @@ def test_file_name_with_a_line_end_stays_in_one_line(tmp_path):
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_images_that_do_not_fit_in_memory_are_refused_before_the_first_is_decoded(tmp_path, monkeypatch):
+def test_images_that_do_not_fit_on_the_disk_are_refused_before_the_first_is_decoded(tmp_path, monkeypatch):
     files = [written(tmp_path / f"{number}.png", COLOURS) for number in range(4)]
-    monkeypatch.setattr(image_folder, "available_memory", lambda: 2 * 4 * 100 * 100 * 3)
+    monkeypatch.setattr(image_folder, "disk_usage", lambda _: SimpleNamespace(free=2 * 4 * 100 * 100 * 3))
     assert read_images(files, 100)[0].shape == (4, 100, 100, 3)
     monkeypatch.setattr(image_folder, "read_picture", lambda *_: pytest.fail("decoded"))
     with pytest.raises(InputError) as caught:
         read_images(files, 512)
     assert str(caught.value) == (
-        "prepare.image_size: 4 images of 512 × 512 × 3 need 0.006 GB of memory, 0.000 GB are available; "
+        "prepare.image_size: 4 images of 512 × 512 × 3 need 0.006 GB of disk, 0.000 GB are free; "
         "accepted: up to 100, or fewer images"
     )

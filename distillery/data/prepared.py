@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from distillery.data.errors import InputError
-from distillery.data.files import map_array, read_json, write_array, write_json
+from distillery.data.files import atomic_write, map_array, read_json, write_array, write_json
+
+COPIED_BYTES = 1 << 24  # of images at once
 
 
 @dataclass(frozen=True)
@@ -133,15 +135,12 @@ def save_prepared(
             for part, (_, labels) in splits.items()
         },
         source=source,
-        digests={part: _digest(images, labels) for part, (images, labels) in splits.items()},
+        digests={part: _write_split(folder, part, *arrays) for part, arrays in splits.items()},
         preprocessing=preprocessing,
         files=files or None,
     )
     if files:
         write_json(folder / "files.json", files)
-    for part, (images, labels) in splits.items():
-        write_array(folder / f"{part}_images.npy", images)
-        write_array(folder / f"{part}_labels.npy", labels)
     write_json(folder / "dataset.json", info.tree())
     return info
 
@@ -176,6 +175,19 @@ def select(split: Split, indices: np.ndarray) -> Split:
     """Return the images at some indices, copied into memory."""
     images, labels = split.images[indices], split.labels[indices]
     return Split(images, labels, _digest(images, labels))
+
+
+def _write_split(folder: Path, part: str, images: np.ndarray, labels: np.ndarray) -> str:
+    """Write a part, some images after the other, and return its digest."""
+    with atomic_write(folder / f"{part}_images.npy") as path:
+        written = np.lib.format.open_memmap(path, "w+", np.uint8, tuple(images.shape))
+        rows = max(1, COPIED_BYTES // written[0].nbytes)
+        for start in range(0, len(images), rows):
+            written[start : start + rows] = images[start : start + rows]
+        written.flush()
+        digest = _digest(written, labels)
+    write_array(folder / f"{part}_labels.npy", labels)
+    return digest
 
 
 def _digest(images: np.ndarray, labels: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""A data set in memory, and what must hold of it."""
+"""A data set, and what must hold of it."""
 
 import unicodedata
 from collections.abc import Mapping
@@ -11,13 +11,37 @@ from distillery.data.errors import InputError
 from distillery.datasets.pictures import Preprocessing
 
 
+class Rows:
+    """Some images of an array, which may be larger than the memory: they are read when they are asked for.
+
+    Args:
+        images: uint8, (n, height, width, channels).
+        rows: int, (m,), which of them.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, images: "np.ndarray | Rows", rows: np.ndarray):
+        self._images, self._rows = (images._images, images._rows[rows]) if isinstance(images, Rows) else (images, rows)
+        self.shape = (len(self._rows), *self._images.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, chosen) -> np.ndarray:
+        return self._images[self._rows[chosen]]
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+
 @dataclass(frozen=True)
 class Dataset:
-    """A data set in memory.
+    """A data set.
 
     Attributes:
         classes: names of the classes, in the order of the labels.
-        train_images, test_images: uint8, (n, height, width, channels).
+        train_images, test_images: uint8, (n, height, width, channels); an array, or some rows of one.
         train_labels, test_labels: int32, (n,).
         source: where the data set comes from, the same whichever copy was read.
         retrieved_from: which copy was read.
@@ -27,13 +51,13 @@ class Dataset:
     """
 
     classes: list[str]
-    train_images: np.ndarray
+    train_images: np.ndarray | Rows
     train_labels: np.ndarray
-    test_images: np.ndarray
+    test_images: np.ndarray | Rows
     test_labels: np.ndarray
     source: str
     retrieved_from: str
-    validation_images: np.ndarray | None = None
+    validation_images: np.ndarray | Rows | None = None
     validation_labels: np.ndarray | None = None
     files: Mapping[str, list[str]] = field(default_factory=dict)
     preprocessing: Preprocessing | None = None
@@ -47,14 +71,14 @@ class Dataset:
         """
         images, labels = self.parts()[of]
         files = {part: [self.files[of][place] for place in chosen]} if of in self.files else {}
-        arrays = {f"{part}_images": images[chosen], f"{part}_labels": labels[chosen]}
+        arrays = {f"{part}_images": Rows(images, chosen), f"{part}_labels": labels[chosen]}
         return replace(self, **arrays, files={**self.files, **files})
 
     def name_of(self, part: str, place: int) -> str:
         """Return the name of an image, for messages."""
         return self.files[part][place] if part in self.files else f"{part} image {place}"
 
-    def parts(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    def parts(self) -> dict[str, tuple[np.ndarray | Rows, np.ndarray]]:
         """Return images and labels of `train`, of `validation` where it is given, and of `test`."""
         parts = {"train": (self.train_images, self.train_labels)}
         if self.validation_images is not None:

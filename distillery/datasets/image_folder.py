@@ -6,15 +6,16 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from shutil import disk_usage
+from tempfile import TemporaryFile
 
 import numpy as np
 
 from distillery.data.errors import InputError, shown
 from distillery.data.progress import Progress
-from distillery.datasets.dataset import Dataset
+from distillery.datasets.dataset import Dataset, Rows
 from distillery.datasets.duplicates import picture_ids
 from distillery.datasets.folder_layout import counted, list_images, name_of
-from distillery.datasets.memory import available_memory
 from distillery.datasets.pictures import (
     GREY_MODES,
     Preprocessing,
@@ -25,7 +26,7 @@ from distillery.datasets.pictures import (
     values_of_16_bits,
 )
 
-COPIES = 2  # of the images in memory: as they were read, and divided into the parts
+COPIES = 2  # of the images on the disk: as they were read, and divided into the parts
 EXAMPLES = 10  # files that a message names
 
 
@@ -38,7 +39,7 @@ def read_folder(path: str, image_size: int, test_fraction: float) -> Dataset:
         test_fraction: part of the images that is the test set, unless the folder has one.
 
     Raises:
-        InputError: when the folder has another layout, a file cannot be read as an image, or memory is too small.
+        InputError: when the folder has another layout, a file cannot be read as an image, or the disk is too full.
     """
     classes, listed = list_images(path)
     files = [file for part in listed.values() for file, _ in part]
@@ -51,7 +52,7 @@ def read_folder(path: str, image_size: int, test_fraction: float) -> Dataset:
         ids = picture_ids({"train": images[: len(names)]})["train"]
         tested = draw_test(names, labels[: len(names)], ids, classes, test_fraction, 1 + ("validation" not in parts))
         parts |= {"train": np.flatnonzero(~tested), "test": np.flatnonzero(tested)}
-    arrays = {f"{part}_images": images[chosen] for part, chosen in parts.items()}
+    arrays = {f"{part}_images": Rows(images, chosen) for part, chosen in parts.items()}
     return Dataset(
         classes=classes,
         **arrays,
@@ -109,6 +110,8 @@ def draw_test(
 def read_images(files: list[Path], size: int, training: int | None = None) -> tuple[np.ndarray, Preprocessing]:
     """Return images of any size and kind as one array, and what was done to them.
 
+    The array lies in a file without a name in the working directory: a process that is killed leaves nothing of it.
+
     Args:
         files: PNG, JPEG, BMP, GIF, WebP, TIFF or PPM.
         size: pixels of each side.
@@ -118,7 +121,7 @@ def read_images(files: list[Path], size: int, training: int | None = None) -> tu
         uint8, (n, size, size, 1) when all images are grey, else (n, size, size, 3): red, green, blue.
 
     Raises:
-        InputError: when files cannot be read as images, or memory is too small.
+        InputError: when files cannot be read as images, or the disk is too full.
     """
     print(f"reading {counted(len(files))}", flush=True)
     with warnings.catch_warnings():
@@ -128,8 +131,9 @@ def read_images(files: list[Path], size: int, training: int | None = None) -> tu
         wide = [file for file in files[:training] if headers.get(file, (True, False))[1]]
         brightest, unread_wide = _each(wide, _brightest)
         preprocessing = Preprocessing(size, channels, _bits(brightest))
-        check_memory(len(files), size, channels)
-        images = np.zeros((len(files), size, size, channels), np.uint8)
+        check_disk(len(files), size, channels)
+        with TemporaryFile(dir=Path.cwd()) as file:  # the map keeps it
+            images = np.memmap(file, np.uint8, "w+", shape=(len(files), size, size, channels)).view(np.ndarray)
         numbers = {file: number for number, file in enumerate(files)}
 
         def read(file: Path) -> None:
@@ -206,16 +210,16 @@ def _bits(brightest: dict[Path, tuple[bool, int]]) -> int:
     return max(grey.bit_length(), 8)
 
 
-def check_memory(images: int, size: int, channels: int) -> None:
-    """Check that the images fit in memory before the first is decoded.
+def check_disk(images: int, size: int, channels: int) -> None:
+    """Check that there is room for the images before the first is decoded.
 
     Raises:
-        InputError: when they do not.
+        InputError: when there is not.
     """
-    needed, available = COPIES * images * size * size * channels, available_memory()
-    if needed > available:
-        fitting = int((available / (COPIES * images * channels)) ** 0.5)
+    needed, free = COPIES * images * size * size * channels, disk_usage(Path.cwd()).free
+    if needed > free:
+        fitting = int((free / (COPIES * images * channels)) ** 0.5)
         raise InputError(
             f"prepare.image_size: {images:,} images of {size} × {size} × {channels} need {needed / 1e9:,.3f} GB of"
-            f" memory, {available / 1e9:,.3f} GB are available; accepted: up to {fitting}, or fewer images"
+            f" disk, {free / 1e9:,.3f} GB are free; accepted: up to {fitting}, or fewer images"
         )
