@@ -153,6 +153,9 @@ class Prepare(Section):
     test_fraction: float = Field(
         0.2, gt=0, le=0.5, description="own images: part kept for the test set, if they have none"
     )
+    unreadable: Literal["refuse", "leave_out"] = Field(
+        "refuse", description="own images: files that cannot be read as images: an error, or left out"
+    )
     duplicates: Literal["leave_out", "keep", "refuse"] = Field(
         "leave_out",
         description="training images with the pixels of a validation or test image; `refuse`: any that occur twice",

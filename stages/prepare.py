@@ -5,13 +5,17 @@ from pathlib import Path
 
 import numpy as np
 
+from distillery.data.files import write_json
 from distillery.data.prepared import save_prepared
 from distillery.data.random_streams import Purpose, generator
+from distillery.data.tables import write_table
+from distillery.datasets.class_table import class_table
 from distillery.datasets.duplicates import near_duplicates, without_duplicates
 from distillery.datasets.load import dataset_name, load_dataset
 from distillery.datasets.splits import draw_validation
 
 PREPARED = Path("data/prepared")
+METRICS, CLASSES = Path("metrics/prepare.json"), Path("plots/prepare/classes.csv")
 SAMPLE_IMAGES = 40
 
 
@@ -19,10 +23,10 @@ def main(params, run) -> None:
     """Write `data/prepared/`."""
     settings = params.prepare
     name = dataset_name(settings.dataset)
-    dataset = load_dataset(settings.dataset, settings.image_size, settings.test_fraction)
+    dataset = load_dataset(settings.dataset, settings.image_size, settings.test_fraction, settings.unreadable)
     print(f"{name}: from {dataset.retrieved_from}", flush=True)
 
-    dataset, pictures = without_duplicates(dataset, settings.duplicates)
+    dataset, pictures, repeated = without_duplicates(dataset, settings.duplicates)
     if dataset.validation_images is None:
         dataset = draw_validation(dataset, settings.validation_fraction, settings.seed, pictures)
     if dataset.preprocessing and (line := near_duplicates(dataset)):
@@ -36,7 +40,13 @@ def main(params, run) -> None:
         info.check_shift("train_teacher.max_shift", params.train_teacher.max_shift)
     print(", ".join(f"{part} {size:,}" for part, size in info.sizes.items()) + " images", flush=True)
 
+    table = class_table(dataset, repeated)
+    write_table(CLASSES, table)
+    totals = {name: int(table[name].sum()) for name in (*info.sizes, "repeated", "unreadable")}
+    write_json(METRICS, totals | {"classes": len(table)})
+
     run.dataset(info, context="preparation")
+    run.artifact(CLASSES)
     run.tags({"distillery.retrieved_from": dataset.retrieved_from})
     run.metrics({f"images/{part}": size for part, size in info.sizes.items()} | {"classes": len(info.classes)})
     run.table("dataset.json", info.tree())

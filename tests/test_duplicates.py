@@ -42,7 +42,7 @@ def folder(root: Path, **values: list[int]) -> str:
 def test_every_picture_once_is_said_and_changes_nothing(capsys):
     given_parts = dataset(([1, 2, 3], [0, 1, 0]), ([4, 5], [0, 1]))
     for policy in ("leave_out", "keep", "refuse"):
-        same, ids = without_duplicates(given_parts, policy)
+        same, ids, _ = without_duplicates(given_parts, policy)
         assert same is given_parts
         assert len(set(ids)) == 3
         assert capsys.readouterr().out == "no picture occurs twice\n"
@@ -50,7 +50,7 @@ def test_every_picture_once_is_said_and_changes_nothing(capsys):
 
 def test_repeated_pictures_are_counted_and_named(capsys):
     found = dataset(([1, 1, 1, 2, 3, 9], [0, 0, 0, 1, 0, 1]), ([3, 3, 7, 2], [0, 0, 1, 0]), ([5, 2, 7], [0, 1, 1]))
-    same, _ = without_duplicates(found, "keep")
+    same, *_ = without_duplicates(found, "keep")
     assert same is found
     assert capsys.readouterr().out.splitlines() == [
         "images of train that repeat another of train: 2, such as train image 0 = train image 1, "
@@ -67,7 +67,7 @@ def test_repeated_pictures_are_counted_and_named(capsys):
 
 def test_training_images_that_are_tested_on_are_left_out(capsys):
     found = dataset(([1, 1, 2, 3, 9], [0, 0, 1, 0, 1]), ([3, 7, 8], [0, 1, 0]), ([5, 2, 7, 6], [0, 1, 1, 1]))
-    left, ids = without_duplicates(found, "leave_out")
+    left, ids, _ = without_duplicates(found, "leave_out")
     assert left.train_images[:][:, 0, 0, 0].tolist() == [1, 1, 9]
     assert left.train_labels.tolist() == [0, 0, 1]
     assert left.validation_images[:][:, 0, 0, 0].tolist() == [5, 2, 6]
@@ -127,7 +127,7 @@ def test_without_repeated_pictures_the_split_is_that_of_the_images():
 def test_a_folder_without_parts_has_no_picture_in_two_of_them(tmp_path):
     """Each picture four times, as copies under other names are."""
     root = folder(tmp_path, cat=[*range(1, 31)] * 4, dog=[*range(101, 131)] * 4)
-    split, ids = without_duplicates(read_folder(root, 8, 0.2), "leave_out")
+    split, ids, _ = without_duplicates(read_folder(root, 8, 0.2), "leave_out")
     split = draw_validation(split, 0.2, 0, ids)
     parts = [set(part[:][:, 0, 0, 0]) for part in (split.train_images, split.validation_images, split.test_images)]
     assert sum(map(len, parts)) == 60

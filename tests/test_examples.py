@@ -87,7 +87,7 @@ def info(shape: tuple[int, int, int], preprocessing: dict | None = None) -> Data
 @pytest.mark.parametrize("grey", [True, False])
 def test_pictures_become_the_prepared_pixels(tmp_path, grey, size):
     files = save_pictures(tmp_path, grey)
-    images, preprocessing = read_images(files, size)
+    images, preprocessing, *_ = read_images(files, size)
     assert images.shape[-1] == preprocessing.channels == (1 if grey else 3)
     assert preprocessing.bits == 12
     description = json.loads(json.dumps(described(info(images.shape[1:], vars(preprocessing)))))

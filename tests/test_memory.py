@@ -19,7 +19,7 @@ from distillery.data.prepared import save_prepared
 private = int(Path("/proc/self/status").read_text().split("VmData:")[1].split()[0]) << 10
 resource.setrlimit(resource.RLIMIT_DATA, (private + int(sys.argv[2]), -1))
 dataset = load_dataset(sys.argv[1], {SIZE}, 0.2)
-dataset, pictures = without_duplicates(dataset, "leave_out")
+dataset, pictures, _ = without_duplicates(dataset, "leave_out")
 dataset = draw_validation(dataset, 0.1, 0, pictures)
 save_prepared(Path("prepared"), "large", dataset.classes, "", dataset.parts())
 """

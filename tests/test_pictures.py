@@ -211,7 +211,7 @@ def test_values_of_16_bit_files_keep_256_levels_whatever_their_range(tmp_path, b
     dark = values // 3  # a range for the data set, not for each file: a darker picture stays darker
     for ending in ("png", "tif"):
         files = [written(tmp_path / f"{name}.{ending}", pixels) for name, pixels in (("a", values), ("b", dark))]
-        images, preprocessing = read_images(files, 16)
+        images, preprocessing, *_ = read_images(files, 16)
         assert preprocessing.bits == bits
         np.testing.assert_array_equal(images[..., 0], [values >> (bits - 8), dark >> (bits - 8)])
         assert len(np.unique(images[0])) == 256
@@ -221,7 +221,7 @@ def test_values_of_16_bit_files_keep_256_levels_whatever_their_range(tmp_path, b
 def test_range_of_16_bits_is_that_of_the_training_images(tmp_path):
     values = np.linspace(0, 4095, 256).round().astype(np.uint16).reshape(16, 16)
     files = [written(tmp_path / "a.png", values), written(tmp_path / "b.png", values * 4)]
-    images, preprocessing = read_images(files, 16, training=1)
+    images, preprocessing, *_ = read_images(files, 16, training=1)
     assert preprocessing.bits == 12
     np.testing.assert_array_equal(images[1, ..., 0], np.minimum(values.astype(int) * 4 >> 4, 255))
 
@@ -240,7 +240,7 @@ def test_colours_of_16_bits_are_read_or_refused_where_they_would_lose_their_leve
     values = np.random.default_rng(0).integers(65536, size=(16, 16, 3), dtype=np.uint16)
     file = tmp_path / "a.png"
     file.write_bytes(png_of_16_bit_colours(values))
-    images, _ = read_images([file], 16)
+    images, *_ = read_images([file], 16)
     np.testing.assert_array_equal(images[0], values >> 8)
     file.write_bytes(png_of_16_bit_colours(values >> 4))
     with pytest.raises(InputError, match=r"a\.png: colours of 16 bits whose largest value in 1 image is 4,095: "):

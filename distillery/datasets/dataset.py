@@ -48,6 +48,8 @@ class Dataset:
         validation_images, validation_labels: as the others; None where a part of the training images is drawn.
         files: name of each image by part, for messages; a part without names has numbers.
         preprocessing: what was done to pictures of any size; None where nothing was.
+        original_sizes: height and width of each picture before that, int, (n, 2), by part; empty where nothing was.
+        unreadable: files of each class that were left out since they are no pictures that can be read, by its name.
     """
 
     classes: list[str]
@@ -61,6 +63,8 @@ class Dataset:
     validation_labels: np.ndarray | None = None
     files: Mapping[str, list[str]] = field(default_factory=dict)
     preprocessing: Preprocessing | None = None
+    original_sizes: Mapping[str, np.ndarray] = field(default_factory=dict)
+    unreadable: Mapping[str, int] = field(default_factory=dict)
 
     def with_part(self, part: str, of: str, chosen: np.ndarray) -> "Dataset":
         """Return the data set with some images of a part as a part, which may be the same.
@@ -72,7 +76,8 @@ class Dataset:
         images, labels = self.parts()[of]
         files = {part: [self.files[of][place] for place in chosen]} if of in self.files else {}
         arrays = {f"{part}_images": Rows(images, chosen), f"{part}_labels": labels[chosen]}
-        return replace(self, **arrays, files={**self.files, **files})
+        sizes = {part: self.original_sizes[of][chosen]} if of in self.original_sizes else {}
+        return replace(self, **arrays, files={**self.files, **files}, original_sizes={**self.original_sizes, **sizes})
 
     def name_of(self, part: str, place: int) -> str:
         """Return the name of an image, for messages."""

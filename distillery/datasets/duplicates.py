@@ -35,7 +35,7 @@ def picture_ids(images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return dict(zip(images, np.split(ids, ends), strict=True))
 
 
-def without_duplicates(dataset: Dataset, duplicates: str) -> tuple[Dataset, np.ndarray]:
+def without_duplicates(dataset: Dataset, duplicates: str) -> tuple[Dataset, np.ndarray, np.ndarray]:
     """Say which pictures occur twice, and return the data set as it is to be used.
 
     Args:
@@ -44,21 +44,22 @@ def without_duplicates(dataset: Dataset, duplicates: str) -> tuple[Dataset, np.n
             that are in `test`, are left out. `keep`: nothing is. `refuse`: no picture may occur twice.
 
     Returns:
-        The data set; and int, (n,): a number per image of `train`, the same for the same picture.
+        The data set; int, (n,): a number per image of `train`, the same for the same picture; and int, (classes,): of
+        each class how many images had the pixels of another image, before some were left out.
 
     Raises:
         InputError: when a picture occurs twice and is refused, or a class has none left.
     """
     parts = dataset.parts()
     ids = picture_ids({part: images for part, (images, _) in parts.items()})
-    found = describe(dataset, ids)
+    found, repeated = describe(dataset, ids), _repeated(dataset, ids)
     if found and duplicates == "refuse":
         raise InputError(
             f"prepare.duplicates: refuse, and {'; '.join(found).replace('warning: ', '')}; accepted: every picture once"
         )
     print("\n".join(found or ["no picture occurs twice"]), flush=True)
     if duplicates == "keep":
-        return dataset, ids["train"]
+        return dataset, ids["train"], repeated
     for part, later in LATER.items():
         kept = ~np.isin(ids.get(part, []), np.concatenate([ids[other] for other in later if other in ids]))
         if kept.all():
@@ -72,7 +73,13 @@ def without_duplicates(dataset: Dataset, duplicates: str) -> tuple[Dataset, np.n
             )
         print(f"left out of {part}, since they are in {' or '.join(later)}, too: {(~kept).sum():,} images", flush=True)
         dataset, ids[part] = dataset.with_part(part, part, np.flatnonzero(kept)), ids[part][kept]
-    return dataset, ids["train"]
+    return dataset, ids["train"], repeated
+
+
+def _repeated(dataset: Dataset, ids: Mapping[str, np.ndarray]) -> np.ndarray:
+    numbers = np.concatenate(list(ids.values()))
+    labels = np.concatenate([labels for _, labels in dataset.parts().values()])
+    return np.bincount(labels[np.bincount(numbers)[numbers] > 1], minlength=len(dataset.classes))
 
 
 def describe(dataset: Dataset, ids: Mapping[str, np.ndarray]) -> list[str]:

@@ -3,11 +3,13 @@
 import hashlib
 import os
 import warnings
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from shutil import disk_usage
 from tempfile import TemporaryFile
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,13 +32,14 @@ COPIES = 2  # of the images on the disk: as they were read, and divided into the
 EXAMPLES = 10  # files that a message names
 
 
-def read_folder(path: str, image_size: int, test_fraction: float) -> Dataset:
+def read_folder(path: str, image_size: int, test_fraction: float, unreadable: str = "refuse") -> Dataset:
     """Return the user's own images: a folder with one subfolder per class, its name the class's, or with such parts.
 
     Args:
         path: the folder.
         image_size: pixels that each side is resized to.
         test_fraction: part of the images that is the test set, unless the folder has one.
+        unreadable: `leave_out`: files that cannot be read as images are left out, `refuse`: they are an error.
 
     Raises:
         InputError: when the folder has another layout, a file cannot be read as an image, or the disk is too full.
@@ -44,14 +47,23 @@ def read_folder(path: str, image_size: int, test_fraction: float) -> Dataset:
     classes, listed = list_images(path)
     files = [file for part in listed.values() for file, _ in part]
     labels = np.array([label for part in listed.values() for _, label in part], np.int32)
-    starts = np.cumsum([len(part) for part in listed.values()])[:-1]
-    images, preprocessing = read_images(files, image_size, len(files) - len(listed.get("test", [])))
-    parts = dict(zip(listed, np.split(np.arange(len(files)), starts), strict=True))
+    of_part = np.repeat(list(listed), [len(part) for part in listed.values()])
+    read = read_images(files, image_size, len(files) - len(listed.get("test", [])), unreadable)
+    images, kept = read.images, ~read.unreadable
+    parts = {part: np.flatnonzero(kept & (of_part == part)) for part in listed}
+    for part, chosen in parts.items():
+        missing = np.setdiff1d(labels, labels[chosen])
+        if len(missing):
+            raise InputError(
+                f"prepare.unreadable: leave_out leaves no image of class {shown(classes[missing[0]])} in {part};"
+                " accepted: one that can be read, or more"
+            )
     if "test" not in parts:
-        names = [f"{classes[label]}/{name_of(file)}" for file, label in listed["train"]]
-        ids = picture_ids({"train": images[: len(names)]})["train"]
-        tested = draw_test(names, labels[: len(names)], ids, classes, test_fraction, 1 + ("validation" not in parts))
-        parts |= {"train": np.flatnonzero(~tested), "test": np.flatnonzero(tested)}
+        train = parts["train"]
+        names = [f"{classes[labels[number]]}/{name_of(files[number])}" for number in train]
+        ids = picture_ids({"train": Rows(images, train)})["train"]
+        tested = draw_test(names, labels[train], ids, classes, test_fraction, 1 + ("validation" not in parts))
+        parts |= {"train": train[~tested], "test": train[tested]}
     arrays = {f"{part}_images": Rows(images, chosen) for part, chosen in parts.items()}
     return Dataset(
         classes=classes,
@@ -60,7 +72,9 @@ def read_folder(path: str, image_size: int, test_fraction: float) -> Dataset:
         source="own images",
         retrieved_from=path,
         files={part: [shown(files[number].relative_to(path)) for number in chosen] for part, chosen in parts.items()},
-        preprocessing=preprocessing,
+        preprocessing=read.preprocessing,
+        original_sizes={part: read.sizes[chosen] for part, chosen in parts.items()},
+        unreadable=Counter(classes[label] for label in labels[read.unreadable]),
     )
 
 
@@ -107,7 +121,23 @@ def draw_test(
     return tested[ids]
 
 
-def read_images(files: list[Path], size: int, training: int | None = None) -> tuple[np.ndarray, Preprocessing]:
+class ReadImages(NamedTuple):
+    """Images of any size and kind as one array.
+
+    Attributes:
+        images: uint8, (n, size, size, 1) when all images are grey, else (n, size, size, 3): red, green, blue.
+        preprocessing: what was done to them.
+        sizes: height and width of each in its file, int, (n, 2).
+        unreadable: bool, (n,), of which files there is no image.
+    """
+
+    images: np.ndarray
+    preprocessing: Preprocessing
+    sizes: np.ndarray
+    unreadable: np.ndarray
+
+
+def read_images(files: list[Path], size: int, training: int | None = None, unreadable: str = "refuse") -> ReadImages:
     """Return images of any size and kind as one array, and what was done to them.
 
     The array lies in a file without a name in the working directory: a process that is killed leaves nothing of it.
@@ -116,9 +146,7 @@ def read_images(files: list[Path], size: int, training: int | None = None) -> tu
         files: PNG, JPEG, BMP, GIF, WebP, TIFF or PPM.
         size: pixels of each side.
         training: so many of them, the first, count where the range of 16-bit values is found; all, unless given.
-
-    Returns:
-        uint8, (n, size, size, 1) when all images are grey, else (n, size, size, 3): red, green, blue.
+        unreadable: `refuse` or `leave_out` files that cannot be read as images.
 
     Raises:
         InputError: when files cannot be read as images, or the disk is too full.
@@ -127,8 +155,8 @@ def read_images(files: list[Path], size: int, training: int | None = None) -> tu
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow's: `open_picture` counts the pixels itself
         headers, unread = _each(files, _header)
-        channels = 1 if all(grey for grey, _ in headers.values()) else 3
-        wide = [file for file in files[:training] if headers.get(file, (True, False))[1]]
+        channels = 1 if all(header.grey for header in headers.values()) else 3
+        wide = [file for file in files[:training] if file in headers and headers[file].wide]
         brightest, unread_wide = _each(wide, _brightest)
         preprocessing = Preprocessing(size, channels, _bits(brightest))
         check_disk(len(files), size, channels)
@@ -141,16 +169,27 @@ def read_images(files: list[Path], size: int, training: int | None = None) -> tu
 
         _, unread_pixels = _each([file for file in files if file not in unread], read, progress=True)
     errors = unread | unread_wide | unread_pixels
-    if len(errors) == 1:
-        raise next(iter(errors.values()))
+    if errors and (unreadable == "refuse" or len(errors) == len(files)):
+        raise _refusal(files, errors)
     if errors:
-        names = [shown(file) for file in files if file in errors]
-        more = f" and {len(names) - EXAMPLES:,} more" if len(names) > EXAMPLES else ""
-        raise InputError(
-            f"{len(names):,} of {len(files):,} files cannot be read as images: {', '.join(names[:EXAMPLES])}{more}; "
-            f"the first: {errors[next(file for file in files if file in errors)]}"
-        )
-    return images, preprocessing
+        print(f"left out, since they cannot be read as images: {_named(files, errors)}", flush=True)
+    sizes = np.array([headers[file].size if file in headers else (0, 0) for file in files]).reshape(-1, 2)
+    return ReadImages(images, preprocessing, sizes, np.array([file in errors for file in files]))
+
+
+def _named(files: list[Path], errors: Mapping[Path, InputError]) -> str:
+    names = [shown(file) for file in files if file in errors]
+    more = f" and {len(names) - EXAMPLES:,} more" if len(names) > EXAMPLES else ""
+    return f"{', '.join(names[:EXAMPLES])}{more}"
+
+
+def _refusal(files: list[Path], errors: Mapping[Path, InputError]) -> InputError:
+    first = errors[next(file for file in files if file in errors)]
+    if len(errors) == 1:
+        return first
+    return InputError(
+        f"{len(errors):,} of {len(files):,} files cannot be read as images: {_named(files, errors)}; the first: {first}"
+    )
 
 
 def _each(files: list[Path], function: Callable, progress: bool = False) -> tuple[dict, dict[Path, InputError]]:
@@ -175,10 +214,17 @@ def _each(files: list[Path], function: Callable, progress: bool = False) -> tupl
     return {file: answer for file, answer in found.items() if file not in errors}, errors
 
 
-def _header(file: Path) -> tuple[bool, bool]:
-    """Return whether a picture is grey, and whether its values have 16 bits."""
+class _Header(NamedTuple):
+    """Of a picture: whether it is grey, whether its values have 16 bits, and its height and width."""
+
+    grey: bool
+    wide: bool
+    size: tuple[int, int]
+
+
+def _header(file: Path) -> _Header:
     with open_picture(file) as image:
-        return image.mode in GREY_MODES, has_16_bits(image)
+        return _Header(image.mode in GREY_MODES, has_16_bits(image), (image.height, image.width))
 
 
 def _brightest(file: Path) -> tuple[bool, int]:
