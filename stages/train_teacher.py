@@ -120,7 +120,8 @@ def report(settings, info: DatasetInfo, found: Answers, result: TrainingResult, 
             print(f"warning: {settings.model}: {doubt}", flush=True)
     write_json(METRICS, metrics)
     write_table(CURVES, result.curves)
-    run.metrics({"best": metrics, "parameters": parameters}, time=result.epochs[-1].ended)
+    known = {} if parameters is None else {"parameters": parameters}  # a table of outputs has none
+    run.metrics({"best": metrics} | known, time=result.epochs[-1].ended)
     confusion = confusion_matrix(labels, logits.argmax(axis=1), len(info.classes))
     teacher = load_teacher(TEACHER)
     run.training_result("teacher", confusion, info, CURVES, teacher.logged, teacher.digest)
