@@ -78,14 +78,14 @@ class _Shards:
         return batches
 
     def keep(self, batches: Sequence[Mapping[str, np.ndarray]], last: bool = False) -> None:
-        """Write the batches that are in no file yet, if it is time: quick teachers leave no files.
+        """Write the batches that are in no file yet, if it is time, or if the view is complete.
 
         Args:
             batches: all of the view.
             last: whether these are the last ones of a view that others follow.
         """
         now, new = time.monotonic(), batches[self._kept :]
-        due = now - self._last > SHARD_SECONDS or (last and self._kept)
+        due = last or now - self._last > SHARD_SECONDS
         if self._folder is None or not new or not due:
             return
         arrays = {f"{number}.{name}": values for number, batch in enumerate(new) for name, values in batch.items()}
