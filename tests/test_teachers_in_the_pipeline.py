@@ -1,0 +1,198 @@
+"""Teachers from elsewhere in the real pipeline: every stage, MLflow and the demo, against the models' own runtimes."""
+
+import json
+import shutil
+from pathlib import Path
+
+import keras
+import mlflow
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+from conftest import STAGES, change_params, run, stages_run, store, tracked
+from foreign import write_linear
+from pages import enter, open_page, shown_text
+from PIL import Image
+from scipy.special import log_softmax
+from sklearn.linear_model import LogisticRegression
+
+AFTER_A_TEACHER = ["train_teacher", "transfer", "distill", "evaluate", "export", "register"]
+UNSAID = ("Traceback", "None", "nan", "null", "{{")  # what a card or a page has where a number is missing
+
+
+def prepared(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return images and labels of a part as `prepare` wrote them."""
+    return tuple(np.load(folder / f"data/prepared/{part}_{kind}.npy") for kind in ("images", "labels"))
+
+
+def linear(images: np.ndarray, labels: np.ndarray) -> LogisticRegression:
+    """A classifier of pixels from 0 to 1."""
+    return LogisticRegression(max_iter=300).fit(images.reshape(len(images), -1) / 255, labels)
+
+
+def clone_of(pipeline: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(pipeline, tmp_path / "a clone", symlinks=True))
+
+
+def check_transfer(folder: Path, expected: np.ndarray) -> None:
+    """The transfer set has the log-probabilities of the views, (views, n, classes), whatever constant is added."""
+    logits = np.load(folder / "data/transfer/logits.npy").astype(float)
+    np.testing.assert_allclose(log_softmax(logits, axis=2), expected, atol=1e-3)
+
+
+def check_results(folder: Path, predicted: np.ndarray) -> dict:
+    """The metrics are those of these predictions, and the card says them; return the metrics."""
+    _, labels = prepared(folder, "test")
+    metrics = json.loads((folder / "metrics/evaluate.json").read_text())
+    assert metrics["teacher"]["errors"] == (predicted != labels).sum()
+    assert metrics["teacher"]["accuracy"] == pytest.approx((predicted == labels).mean())
+    assert metrics["teacher"]["accuracy"] > 0.85
+    card = (folder / "MODEL_CARD.md").read_text().partition("## Parameters")[0]
+    assert f"| teacher | {100 * metrics['teacher']['accuracy']:.2f} % | {metrics['teacher']['errors']:,.1f} |" in card
+    assert not [word for word in UNSAID if word in card]
+    curves = (folder / "plots/train_teacher/curves.csv").read_text()
+    assert len(curves.splitlines()) > 1
+    assert run(folder, "dvc", "status").stdout.strip() == "Data and pipelines are up to date."
+    return metrics
+
+
+def check_logged(folder: Path, expected: np.ndarray) -> None:
+    """The model in MLflow gives these log-probabilities of the test images."""
+    runs, client = tracked(folder, "taken"), store(folder)
+    assert {found.info.status for found in runs.values()} == {"FINISHED"}
+    models = client.search_logged_models([client.get_experiment_by_name("distillery").experiment_id])
+    (teacher,) = [model for model in models if model.source_run_id == runs["train_teacher"].info.run_id]
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    answer = mlflow.pyfunc.load_model(f"models:/{teacher.model_id}").predict(prepared(folder, "test")[0])
+    np.testing.assert_allclose(log_softmax(np.stack(answer["logits"]), axis=1), expected, atol=1e-3)
+    assert answer["class"].tolist() == [str(digit) for digit in expected.argmax(axis=1)]
+
+
+def check_nothing_logged(folder: Path) -> None:
+    """MLflow has no model of the teacher, which is none, and its students'."""
+    runs, client = tracked(folder, "taken"), store(folder)
+    models = client.search_logged_models([client.get_experiment_by_name("distillery").experiment_id])
+    sources = [model.source_run_id for model in models]
+    assert runs["train_teacher"].info.run_id not in sources
+    assert runs["distill"].info.run_id in sources
+
+
+def check_pages_of_a_table(folder: Path, monkeypatch) -> None:
+    """The demo shows what the teacher said, and goes on without it where pictures are new."""
+    enter(monkeypatch, folder)
+    page = open_page("compare.py")
+    text = shown_text(page)
+    assert "Of the teacher's speed nothing is known: it is a table of outputs." in text
+    assert "parameters** than its teacher" not in text
+    for section in ("Training", "Confusion", "Per class", "Experiments"):
+        page.button_group[0].set_value(section).run()
+        shown_text(page)
+    page = open_page("try_page.py")
+    page.button_group[0].set_value("Test image").run()
+    assert "the teacher is a table of outputs, " in shown_text(page)
+    assert len(page.metric) == 2
+    page = open_page("speed.py")
+    page.multiselect[1].set_value([1])
+    page.slider[0].set_value(3)
+    page.button[0].click().run()
+    shown_text(page)
+    assert page.dataframe[0].value["Model"].tolist() == ["Distilled student", "Scratch student"]
+
+
+def check_pages(folder: Path, monkeypatch, parameters: int, expected: np.ndarray) -> None:
+    """The demo shows the teacher's size, predicts with it and times it."""
+    enter(monkeypatch, folder)
+    page = open_page("compare.py")
+    text = shown_text(page)
+    assert f"{parameters:,}" in text
+    assert not page.warning
+    for section in ("Training", "Confusion", "Per class", "Experiments"):
+        page.button_group[0].set_value(section).run()
+        shown_text(page)
+    page = open_page("try_page.py")
+    page.button_group[0].set_value("Test image").run()
+    page.number_input[0].set_value(7).run()
+    shown_text(page)
+    assert page.metric[0].value == str(expected[6].argmax())
+    assert len(page.metric) == 3
+    page = open_page("speed.py")
+    page.multiselect[1].set_value([1])
+    page.slider[0].set_value(3)
+    page.button[0].click().run()
+    shown_text(page)
+    assert page.dataframe[0].value["Model"].tolist() == ["Teacher", "Distilled student", "Scratch student"]
+
+
+@pytest.mark.long
+def test_an_onnx_file_teaches(pipeline, tmp_path, monkeypatch):
+    """A linear classifier that takes values from 0 to 1 and gives probabilities."""
+    folder = clone_of(pipeline, tmp_path)
+    write_linear(folder / "own.onnx", linear(*prepared(folder, "train")), (8, 8, 1), gives="probabilities")
+    session = onnxruntime.InferenceSession(folder / "own.onnx")
+
+    def answers(part: str) -> np.ndarray:
+        pixels = np.moveaxis(prepared(folder, part)[0], -1, 1).astype(np.float32) / 255
+        return np.log(session.run(None, {"x": pixels})[0].astype(float))
+
+    answer = run(folder, "dvc", "exp", "run", "--name", "taken", "-S", "train_teacher.model=own.onnx")
+    assert stages_run(answer) == AFTER_A_TEACHER
+    check_transfer(folder, answers("train")[np.newaxis])
+    metrics = check_results(folder, answers("test").argmax(axis=1))
+    assert json.loads((folder / "metrics/timing.json").read_text())["machine"]["runtime"]["teacher"] == "ONNX Runtime"
+    student = json.loads((folder / "metrics/export.json").read_text())["keras"]["parameters"]
+    assert metrics["compression"]["parameters"] == pytest.approx((10 * 64 + 10) / student)
+    check_logged(folder, answers("test"))
+    check_pages(folder, monkeypatch, 10 * 64 + 10, answers("test"))
+
+
+@pytest.mark.long
+def test_an_h5_file_teaches(pipeline, tmp_path, monkeypatch):
+    """A network that ends in a softmax and learned from values from 0 to 1, as tutorials save it."""
+    folder = clone_of(pipeline, tmp_path)
+    images, labels = prepared(folder, "train")
+    own = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])
+    own.add(keras.layers.Dense(32, activation="relu"))
+    own.add(keras.layers.Dense(10, activation="softmax"))
+    own.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+    own.fit(images / 255, labels, epochs=8, verbose=0)
+    own.save(folder / "own.h5")
+
+    def answers(part: str) -> np.ndarray:
+        return np.log(own.predict(prepared(folder, part)[0] / 255, verbose=0).astype(float))
+
+    answer = run(folder, "dvc", "exp", "run", "--name", "taken", "-S", "train_teacher.model=own.h5")
+    assert stages_run(answer) == AFTER_A_TEACHER
+    check_transfer(folder, answers("train")[np.newaxis])
+    check_results(folder, answers("test").argmax(axis=1))
+    check_logged(folder, answers("test"))
+    check_pages(folder, monkeypatch, own.count_params(), answers("test"))
+
+
+@pytest.mark.long
+def test_a_table_of_outputs_teaches(pipeline, digits, tmp_path, monkeypatch):
+    """What a classifier of scikit-learn said of the images of a folder, by their paths."""
+    folder, pictures = clone_of(pipeline, tmp_path), tmp_path / "pictures"
+    rows, (images, labels) = [], (array[:900] for array in digits)
+    model = linear(images, labels)
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        path = pictures / f"digit {label}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(path)
+        rows.append(str(path.relative_to(pictures)))
+    said = pd.DataFrame(model.predict_proba(images.reshape(900, -1) / 255), columns=[f"digit {n}" for n in range(10)])
+    said.assign(path=rows).sample(frac=1, random_state=0).to_parquet(folder / "outputs.parquet")
+
+    def answers(part: str) -> np.ndarray:
+        shown = prepared(folder, part)[0]
+        return model.predict_log_proba(shown.reshape(len(shown), -1) / 255)
+
+    change_params(folder, {"prepare": {"dataset": str(pictures), "image_size": 8}, "student": {"seeds": [0]}})
+    answer = run(folder, "dvc", "exp", "run", "--name", "taken", "-S", "train_teacher.model=outputs.parquet")
+    assert stages_run(answer) == STAGES
+    check_transfer(folder, answers("train")[np.newaxis])
+    metrics = check_results(folder, answers("test").argmax(axis=1))
+    assert list(metrics["compression"]) == ["student_parameters"]
+    assert "distilled from one whose outputs are given" in (folder / "MODEL_CARD.md").read_text()
+    check_nothing_logged(folder)
+    check_pages_of_a_table(folder, monkeypatch)
