@@ -19,7 +19,8 @@ from distillery.learning.models import ModelSpec, build_model, float32_copy
 from distillery.learning.precision import resolve_precision
 from distillery.learning.prediction import Predict, predict_logits
 from distillery.learning.training import TrainingResult, compile_model, fit, taken_result, training_sample
-from distillery.teachers.check import calibrating_temperature, doubts
+from distillery.teachers.calibration import calibrating_temperature
+from distillery.teachers.check import doubts
 from distillery.teachers.take import take_teacher
 from distillery.teachers.teacher import load_teacher, save_teacher
 

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from distillery.learning.metrics import confusion_matrix
-from distillery.teachers.check import calibrating_temperature, doubts, exchanged_outputs, guesses
+from distillery.teachers.calibration import calibrating_temperature
+from distillery.teachers.check import doubts, exchanged_outputs, guesses
+from distillery.teachers.conventions import compare, conventions
 
 
 def teacher(classes: int, images: int, skill: float, order=None, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -76,3 +78,18 @@ def test_logits_of_another_scale_are_told():
         found = calibrating_temperature(labels, scale * logits) / calibrating_temperature(labels, logits)
         assert found == pytest.approx(scale, rel=0.02)
         assert doubts(labels, logits, names(10)) == []
+
+
+@pytest.mark.parametrize("skill", [0.8, 0.97, 0.999])
+def test_an_unsure_teacher_is_not_taken_for_one_of_larger_pixels(skill):
+    # Label smoothing makes it unsure: pixels that make it surer have the lower log loss, though it errs more with them.
+    labels, logits = teacher(10, 3000, skill)
+    unsure = 0.5 * logits
+    noise = np.random.default_rng(1).normal(0, 2, logits.shape)
+    found = {"raw": 255 * unsure, "unit": unsure, "mnist": 3 * unsure + noise}
+    known = conventions(1, grey=True)
+    named = {known[name]: name for name in found}
+    comparison = compare(
+        {name: known[name] for name in found}, lambda pixels, chosen: found[named[pixels]][chosen], labels
+    )
+    assert comparison.alike == ["unit"]

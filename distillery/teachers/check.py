@@ -6,19 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from scipy.optimize import linear_sum_assignment, minimize_scalar
+from scipy.optimize import linear_sum_assignment
 from scipy.special import bdtrc
 
 from distillery.data.errors import InputError
 from distillery.data.files import atomic_write
 from distillery.learning.metrics import confusion_matrix, negative_log_likelihood
+from distillery.teachers.calibration import calibrating_temperature
 from distillery.teachers.conventions import STAGES, drawn_order
 
 SIGNIFICANCE = 0.001  # p below which outputs look exchanged: of many classes some are confused by chance
 PART = 0.1  # of the images: so many more must be correct in another order of the outputs
 NAMED = 20  # classes that a warning names at most
-ENOUGH = 5000  # images
-TEMPERATURES = (1e-3, 1e3)
 MENDED = Path("teacher_classes.yaml")
 
 
@@ -138,24 +137,6 @@ def guesses(correct: int, images: np.ndarray) -> bool:
     share = images.max() / images.sum()
     p = bdtrc(correct - 1, total, share) if correct else 1.0  # of as many by that answer, binomial
     return bool(p > 0.05 or correct < min(2 * share, share + (1 - share) / 10) * total)
-
-
-def calibrating_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
-    """Return the temperature by which logits are divided so that their log loss is lowest.
-
-    Guo et al. 2017 (arXiv 1706.04599), section 4.2.
-
-    Args:
-        labels: int, (n,).
-        logits: (n, classes).
-    """
-    some = slice(None, None, -(-len(labels) // ENOUGH))
-    labels, logits = labels[some], logits[some].astype(np.float64)
-
-    def loss(exponent: float) -> float:
-        return negative_log_likelihood(labels, logits / np.exp(exponent))
-
-    return float(np.exp(minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded").x))
 
 
 def doubts(labels: np.ndarray, logits: np.ndarray, classes: Sequence[str]) -> list[str]:

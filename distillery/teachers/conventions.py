@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from distillery.data.random_streams import Purpose, generator
+from distillery.teachers.calibration import calibrating_temperature
 from distillery.teachers.pixels import Pixels
 
 CROP = 0.875  # 224 of 256 pixels
@@ -18,6 +19,7 @@ STAGES = (100, 300, 1000, 3000)  # images, on which those that are left compete
 CLEARLY = 4.0  # standard errors: of many comparisons, none is due to chance
 AS_WELL = 2.0  # standard errors, up to which two do equally well, and the simpler is taken
 ALIKE = 0.01  # nats: so small a difference of the log loss changes nothing
+FORGIVEN = (0.1, 3.0)  # temperatures: label smoothing makes a classifier unsure, overfitting too sure
 WORST = 20.0  # nats, at which the loss of one image is cut: one answer decides nothing
 
 SCALES = {  # the simpler first
@@ -87,7 +89,8 @@ class Scored:
         name: of the convention.
         images: on how many validation images; the earlier it was clearly worse, the fewer.
         accuracy: on these.
-        loss: mean of −ln p(label), nats, that of an image cut at `WORST`.
+        loss: mean of −ln p(label), nats, at the temperature of those `FORGIVEN` that suits it; of an image at most
+            `WORST`.
     """
 
     name: str
@@ -158,25 +161,33 @@ def compare(
         stages: how many images there are at each stage.
     """
     order = drawn_order(len(labels))
-    losses = {name: np.empty(0) for name in candidates}
-    correct = {name: np.empty(0, bool) for name in candidates}
+    logits: dict[str, np.ndarray] = {}
+    losses: dict[str, np.ndarray] = {}
     left = list(candidates)
     for count in dict.fromkeys(min(stage, len(labels)) for stage in stages):
         for name in left:
-            chosen = np.sort(order[len(losses[name]) : count])
-            logits = answers(candidates[name], chosen)
-            likelihood = log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(chosen)), labels[chosen]]
-            losses[name] = np.append(losses[name], np.minimum(-likelihood, WORST))
-            correct[name] = np.append(correct[name], logits.argmax(axis=1) == labels[chosen])
+            logits[name] = answers(candidates[name], order[:count])
+            losses[name] = _losses(labels[order[:count]], logits[name])
         best = min(left, key=lambda name: losses[name].mean())
         left = [name for name in left if not _clearly_worse(losses[name] - losses[best])]
         if len(left) == 1:
             break
+    correct = {name: found.argmax(axis=1) == labels[order[: len(found)]] for name, found in logits.items()}
     scores = [
         Scored(name, len(losses[name]), float(correct[name].mean()), float(losses[name].mean())) for name in candidates
     ]
     alike = [name for name in left if not _clearly_worse(losses[name] - losses[best], AS_WELL)]
+    # Of a classifier that hardly errs, pixels 255 times as large do as well, but for its temperature.
+    strange = {name: abs(np.log(calibrating_temperature(labels[order[:count]], logits[name]))) for name in alike}
+    alike = [name for name in alike if strange[name] <= min(strange.values()) + 1]
     return Comparison(scores, left, alike)
+
+
+def _losses(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Return −ln p(label) of each image: sure answers alone make no pixels right."""
+    logits = logits / calibrating_temperature(labels, logits, FORGIVEN)
+    likelihood = log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
+    return np.minimum(-likelihood, WORST)
 
 
 def _clearly_worse(differences: np.ndarray, errors: float = CLEARLY) -> bool:
