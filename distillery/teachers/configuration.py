@@ -9,7 +9,7 @@ import yaml
 from PIL import Image
 
 from distillery.data.errors import InputError, reason
-from distillery.teachers.pixels import Pixels, pixels_from
+from distillery.teachers.pixels import Pixels, checked, pixels_from
 
 OWN = ("preprocessing.yaml", "preprocessing.yml", "preprocessing.json")
 HUGGING_FACE = "preprocessor_config.json"
@@ -41,8 +41,8 @@ def pixels_of_file(path: Path) -> Pixels:
     if isinstance(tree, Mapping):
         if "image_mean" in tree or "do_resize" in tree or "do_normalize" in tree or "image_processor_type" in tree:
             return _hugging_face(tree, path)
-        if "pretrained_cfg" in tree or "input_size" in tree:
-            return _timm(tree.get("pretrained_cfg", tree), path)
+        if timm := _of_timm(tree):
+            return _timm(timm, path)
     return pixels_from(tree, path)
 
 
@@ -54,8 +54,8 @@ def pixels_beside(folder: Path) -> tuple[Pixels, Path] | None:
     path = folder / CONFIG
     if path.is_file():
         tree = read_tree(path)
-        if isinstance(tree, Mapping) and ("pretrained_cfg" in tree or "input_size" in tree):
-            return pixels_of_file(path), path
+        if isinstance(tree, Mapping) and (timm := _of_timm(tree)):
+            return _timm(timm, path), path
     return None
 
 
@@ -103,13 +103,13 @@ def read_names(path: Path) -> list[str]:
 def _hugging_face(tree: Mapping, path: Path) -> Pixels:
     """Return what `preprocessor_config.json` says: of an image processor of transformers."""
     resized, cut = (
-        _sides(tree.get(key)) if tree.get(switch, default) else None
+        checked("size", _sides(tree.get(key)), f"{path}: {key}") if tree.get(switch, default) else None
         for key, switch, default in (("size", "do_resize", True), ("crop_size", "do_center_crop", False))
     )
     described: dict[str, Any] = {"size": cut or resized}
     if tree.get("crop_pct") and resized and not cut:  # ConvNeXt: from 384 pixels on the image is squashed
         if min(resized) < 384:
-            described |= {"resize": "shorter", "crop": float(tree["crop_pct"])}
+            described |= {"resize": "shorter", "crop": checked("crop", tree["crop_pct"], f"{path}: crop_pct")}
     elif cut and resized:
         squash = isinstance(tree.get("size"), Mapping) and "height" in tree["size"]
         described |= {"resize": "squash" if squash else "shorter", "crop": min(1.0, min(cut) / min(resized))}
@@ -125,21 +125,18 @@ def _hugging_face(tree: Mapping, path: Path) -> Pixels:
     described["scale"] = tree.get("rescale_factor", 1 / 255) if rescale else 1.0
     mean, std = [0.0], [1.0]
     if tree.get("do_normalize", "image_mean" in tree):
-        mean, std = (tree.get(key) or default for key, default in (("image_mean", mean), ("image_std", std)))
+        mean = checked("mean", tree.get("image_mean") or mean, f"{path}: image_mean")
+        std = checked("std", tree.get("image_std") or std, f"{path}: image_std")
     if rescale and tree.get("rescale_offset"):  # EfficientNet: one is subtracted first
-        mean = [float(value) + 1 for value in _listed(mean)]
+        mean = [value + 1 for value in mean]
     if tree.get("include_top"):  # of EfficientNet: divided by the deviation once more
-        std = [float(value) ** 2 for value in _listed(std)]
+        std = [value**2 for value in std]
     if tree.get("do_flip_channel_order"):
         described["channels"] = "bgr"
     return pixels_from(described | {"mean": mean, "std": std}, path)
 
 
-def _listed(value: Any) -> list:
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _sides(size: Any) -> list[int] | None:
+def _sides(size: Any) -> Any:
     """Return (height, width) of a size as transformers writes it."""
     if isinstance(size, Mapping):
         if "shortest_edge" in size:
@@ -148,6 +145,13 @@ def _sides(size: Any) -> list[int] | None:
     if isinstance(size, list | tuple) and len(size) == 2:
         return list(size)
     return None if size is None else [size, size]
+
+
+def _of_timm(tree: Mapping) -> Mapping | None:
+    """Return timm's `pretrained_cfg`, also where it stands alone; None in a file that is not timm's."""
+    if isinstance(tree.get("pretrained_cfg"), Mapping):
+        return tree["pretrained_cfg"]
+    return tree if isinstance(tree.get("input_size"), list) else None
 
 
 def _timm(tree: Mapping, path: Path) -> Pixels:
@@ -165,7 +169,7 @@ def _timm(tree: Mapping, path: Path) -> Pixels:
         "mean": tree.get("mean") or SCALE_OF_TIMM["mean"],
         "std": tree.get("std") or SCALE_OF_TIMM["std"],
     }
-    if described["interpolation"].upper() not in Image.Resampling.__members__:
+    if str(described["interpolation"]).upper() not in Image.Resampling.__members__:
         described["interpolation"] = "bilinear"  # timm's `random`
     return pixels_from(described, path)
 

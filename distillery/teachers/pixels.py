@@ -1,7 +1,7 @@
 """What a classifier's pixels mean: how an image of the data set becomes what the classifier takes."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
@@ -89,24 +89,20 @@ def pixels_from(tree: Any, where: str | Path) -> Pixels:
     for key in tree:
         if key not in names:
             raise InputError(f"{where}: unknown key {key!r}; accepted: {', '.join(names)}")
-    checks = {
-        "size": (_size, "a whole number from 1 to 4096, or [height, width]"),
-        "resize": (partial(_one_of, RESIZES), " or ".join(RESIZES)),
-        "crop": (_crop, "a number above 0, up to 1"),
-        "interpolation": (partial(_one_of, INTERPOLATIONS), ", ".join(INTERPOLATIONS)),
-        "channels": (partial(_one_of, ORDERS), " or ".join(ORDERS)),
-        "scale": (_positive, "a number above 0"),
-        "mean": (_per_channel, "a number, or one for each of 1 or 3 channels"),
-        "std": (_deviation, "a number above 0, or one for each of 1 or 3 channels"),
-    }
-    values = {}
-    for key, found in tree.items():
-        check, accepted = checks[key]
-        try:
-            values[key] = check(found)
-        except (TypeError, ValueError):
-            raise InputError(f"{where}: {key}: found {found!r}; accepted: {accepted}") from None
-    return Pixels(**values)
+    return Pixels(**{key: checked(key, found, f"{where}: {key}") for key, found in tree.items()})
+
+
+def checked(attribute: str, found: Any, where: str) -> Any:
+    """Return an attribute of `Pixels` as it is kept, given what stands in a file.
+
+    Raises:
+        InputError: when it is no such value; it begins with `where`.
+    """
+    check, accepted = CHECKS[attribute]
+    try:
+        return check(found)
+    except (TypeError, ValueError):
+        raise InputError(f"{where}: found {found!r}; accepted: {accepted}") from None
 
 
 def _number(value: Any) -> float:
@@ -151,6 +147,18 @@ def _per_channel(value: Any) -> tuple[float, ...]:
 
 def _deviation(value: Any) -> tuple[float, ...]:
     return tuple(_positive(one) for one in _per_channel(value))
+
+
+CHECKS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "size": (_size, "a whole number from 1 to 4096, or [height, width]"),
+    "resize": (partial(_one_of, RESIZES), " or ".join(RESIZES)),
+    "crop": (_crop, "a number above 0, up to 1"),
+    "interpolation": (partial(_one_of, INTERPOLATIONS), ", ".join(INTERPOLATIONS)),
+    "channels": (partial(_one_of, ORDERS), " or ".join(ORDERS)),
+    "scale": (_positive, "a number above 0"),
+    "mean": (_per_channel, "a number, or one for each of 1 or 3 channels"),
+    "std": (_deviation, "a number above 0, or one for each of 1 or 3 channels"),
+}
 
 
 def fitted(images: np.ndarray, pixels: Pixels, channels: int) -> np.ndarray:
