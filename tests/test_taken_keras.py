@@ -109,11 +109,13 @@ def test_other_keras_files_are_refused_in_one_line(tmp_path):
     keras.Model([one, two], layers.Dense(5)(layers.Flatten()(one + two))).save(tmp_path / "two.keras")
     (tmp_path / "none.h5").write_bytes(b"no model")
     keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten()]).save_weights(tmp_path / "w.weights.h5")
+    (tmp_path / "cut.keras").write_bytes((tmp_path / "two.keras").read_bytes()[:2000])
     for name, said in (
         (
             "odd.keras",
             "it has Odd, which is not Keras's own; accepted: .* write it as ONNX: model.export",
         ),
+        ("cut.keras", r"cut.keras: .*no ZIP archive, perhaps cut short"),
         ("w.weights.h5", "it holds weights and no network; accepted: what `model.save` writes"),
         ("two.keras", "two.keras: it has 2 inputs; accepted: one, the images"),
         ("none.h5", "none.h5: not a Keras model that can be read"),

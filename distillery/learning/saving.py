@@ -74,10 +74,12 @@ def load_model(path: str | Path) -> keras.Model:
 
 def _reason(error: Exception) -> str:
     """Return the first sentence of what Keras says; the rest is the model's configuration, or how to run its code."""
+    if "File not found" in str(error):  # Keras says so of a file that is no archive
+        return "no ZIP archive, perhaps cut short or of another kind; accepted: a file that Keras 3 wrote"
     said = " ".join(str(error).rpartition("Exception encountered: ")[2].split())
     if "`Lambda` layer" in said:
         return f"it has a Lambda layer, which is code; {AS_ONNX}"
-    if unknown := re.search(r"Could not locate (?:class|function) '([^']+)'", said):
+    if unknown := re.search(r"(?:Could not locate (?:class|function)|Unknown layer:) '([^']+)'", said):
         return f"it has {unknown[1]}, which is not Keras's own; {AS_ONNX}"
     if "No model config found" in said:
         return "it holds weights and no network; accepted: what `model.save` writes"
