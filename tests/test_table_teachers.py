@@ -1,5 +1,8 @@
 """A table of outputs as a teacher: an image's row is found by its path, and its outputs again by its pixels."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +10,7 @@ from foreign import CLASSES, info_of, pictures, settings
 from scipy.special import softmax
 
 from distillery.data.errors import InputError
-from distillery.teachers.configuration import pixels_of_file
+from distillery.teachers.configuration import pixels_beside, pixels_of_file
 from distillery.teachers.take import take_teacher
 from distillery.teachers.teacher import load_teacher
 
@@ -56,6 +59,33 @@ def test_columns_by_name_and_in_another_order(tmp_path):
     np.testing.assert_allclose(softmax(found.astype(float), axis=1), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("way", ["semicolons", "tabs", "pandas's numbers", "paths as index", "a label", "percent"])
+def test_ways_to_write_a_table(tmp_path, way):
+    rows, path = table(), tmp_path / ("outputs.parquet" if way == "paths as index" else "outputs.csv")
+    expected = rows.set_index("path").loc[FILES["test"], CLASSES].to_numpy()
+    if way == "paths as index":
+        rows.set_index("path").to_parquet(path)
+    elif way == "percent":
+        rows.assign(**{name: 100 * rows[name] for name in CLASSES}).to_csv(path, index=False)
+    elif way == "a label":
+        rows.assign(label=3).to_csv(path, index=False)
+    else:
+        rows.to_csv(path, sep={"semicolons": ";", "tabs": "\t"}.get(way, ","), index=way == "pandas's numbers")
+    found = taken(tmp_path, path).outputs(PARTS["test"].images)["logits"]
+    np.testing.assert_allclose(softmax(found.astype(float), axis=1), expected, atol=1e-5)
+
+
+def test_one_column_is_the_second_of_two_classes(tmp_path):
+    info = info_of(PARTS, ["colour", "grey"], files=FILES)
+    parts = {part: replace(split, labels=(split.labels > 2).astype(np.int32)) for part, split in PARTS.items()}
+    rows = table()
+    rows = rows.assign(grey=rows["night"] + rows["day"])[["path", "grey"]]
+    rows.to_csv(tmp_path / "outputs.csv", index=False)
+    take_teacher(settings(tmp_path / "outputs.csv"), info, parts, tmp_path / "teacher", "/data/pictures")
+    found = softmax(load_teacher(tmp_path / "teacher").outputs(PARTS["test"].images)["logits"].astype(float), axis=1)
+    np.testing.assert_allclose(found[:, 1], rows.set_index("path").loc[FILES["test"], "grey"], atol=1e-5)
+
+
 def test_what_is_no_table_of_this_data_set_is_refused(tmp_path):
     path, rows = tmp_path / "outputs.csv", table()
 
@@ -67,6 +97,9 @@ def test_what_is_no_table_of_this_data_set_is_refused(tmp_path):
 
     missing = rows[~rows["path"].isin(["test/3.png", "train/7.png"])]
     refused(r"no row for 2 of 200 images: train/7.png, test/3.png", missing)
+    refused(r"no row for 200 of .*; its first row is of /elsewhere/", rows.assign(path="/elsewhere/" + rows["path"]))
+    refused(r"it has no column besides the paths", rows[["path"]])
+    refused(r"no rows; accepted: a row for each image", rows.head(0))
     refused(r"stands in rows \d+ and 201", pd.concat([rows, rows.head(1)]))
     refused(r"has a value that is not finite", rows.assign(red=np.where(rows["path"] == "test/3.png", np.nan, 0.1)))
     refused(r"it gives 4 outputs, the data set has 5 classes", rows.drop(columns="red"))
@@ -118,3 +151,26 @@ def test_a_bad_description_is_refused(tmp_path, text, said):
     (tmp_path / "own.yaml").write_text(text)
     with pytest.raises(InputError, match=said):
         pixels_of_file(tmp_path / "own.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "tree", "said"),
+    [
+        ("preprocessor_config.json", {"resample": [3]}, r"resample: found \[3\]; accepted: 0 to 5"),
+        ("preprocessor_config.json", {"crop_pct": "x"}, "crop_pct: found 'x'; accepted: a number above 0, up to 1"),
+        ("preprocessor_config.json", {"size": 0, "do_center_crop": True, "crop_size": 8}, r"size: found \[0, 0\]"),
+        ("preprocessor_config.json", {"image_mean": ["a"], "rescale_offset": True}, r"image_mean: found \['a'\]"),
+        ("preprocessor_config.json", {"image_std": "x", "include_top": True}, "image_std: found 'x'"),
+        ("config.json", {"pretrained_cfg": {"input_size": 8}}, r"input_size: found 8; accepted: \[channels, height"),
+    ],
+)
+def test_a_bad_configuration_of_other_libraries_is_refused(tmp_path, name, tree, said):
+    whole = {"size": 8, "do_normalize": True, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (tmp_path / name).write_text(json.dumps(tree if name == "config.json" else whole | tree))
+    with pytest.raises(InputError, match=said):
+        pixels_beside(tmp_path)
+
+
+def test_a_configuration_that_is_not_timms_is_left_alone(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"input_size": 8, "pretrained_cfg": None}))
+    assert pixels_beside(tmp_path) is None

@@ -173,7 +173,11 @@ def outputs_by_name(
             return None if found == [[number] for number in range(width)] else found
     if width == len(classes):
         return None
-    known = f"; of its names, {_no_output(unmatched(names, classes)[0], names)}" if names else ""
+    known = ""
+    if names and len(names) != width:
+        known = f"; it comes with {len(names)} names"
+    elif names:
+        known = f"; of its names, {_no_output(unmatched(names, classes)[0], names)}"
     raise InputError(
         f"{where}: it gives {width} outputs, the data set has {len(classes)} classes{known}; accepted: as many, or"
         f" train_teacher.classes, a file that says which output means which class"

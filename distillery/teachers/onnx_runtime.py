@@ -58,7 +58,8 @@ class OnnxRuntime:
         self.outputs = [one.name for one in self._session.get_outputs() if one.type in NUMBERS]
         if not self.outputs:
             found = ", ".join(f"{one.name} {one.type}" for one in self._session.get_outputs())
-            raise InputError(f"{path}: its outputs are {found}; accepted: a tensor of floating-point numbers")
+            hint = " (of skl2onnx: options={'zipmap': False})" if "seq(map" in found else ""
+            raise InputError(f"{path}: its outputs are {found}; accepted: a tensor of floating-point numbers{hint}")
 
     def takes(self, image_shape: tuple[int, int, int]) -> list[Takes]:
         """Return what its input takes, for images of a shape (height, width, channels), the likeliest layout first."""
@@ -84,10 +85,11 @@ class OnnxRuntime:
         """Return the number of weights, and the multiply-adds of one image; None where they cannot be counted.
 
         Args:
-            shape: of the array that it takes for one image, with the batch.
+            shape: of the array that it takes in one call, with the batch.
         """
         model = onnx.load(self.path, load_external_data=False)
-        return parameters(model), multiply_adds(model, shape)
+        adds = multiply_adds(model, shape)
+        return parameters(model), adds and adds // shape[0]
 
 
 def files_of(path: Path) -> list[Path]:

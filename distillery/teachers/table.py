@@ -27,9 +27,11 @@ def read_table_of_outputs(path: Path) -> tuple[list[str], list[str], np.ndarray]
         InputError: when it is no such table.
     """
     try:
-        table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else pd.read_csv(path)
+        table = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
     except Exception as error:  # pandas and PyArrow raise whatever they raise
         raise InputError(f"{path}: cannot be read as a table ({reason(error)})") from None
+    if not len(table):
+        raise InputError(f"{path}: no rows; accepted: a row for each image")
     texts = [name for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
     named = [name for name in table.columns if str(name).casefold() in PATHS]
     if not named and len(texts) != 1:
@@ -41,11 +43,28 @@ def read_table_of_outputs(path: Path) -> tuple[list[str], list[str], np.ndarray]
     if other := [name for name in texts if name != column]:
         raise InputError(f"{path}: column {other[0]!r} holds no numbers; accepted: a column of numbers a class")
     values = table.drop(columns=column).to_numpy(np.float32)
-    if not len(values) or not np.isfinite(values).all():
-        row = int(np.argmin(np.isfinite(values).all(axis=1))) if len(values) else 0
-        what = f"row {row + 1} ({table[column].iloc[row]}) has a value that is not finite" if len(values) else "no rows"
-        raise InputError(f"{path}: {what}; accepted: a finite number for each image and class")
+    if not np.isfinite(values).all():
+        row = int(np.argmin(np.isfinite(values).all(axis=1)))
+        raise InputError(
+            f"{path}: row {row + 1} ({table[column].iloc[row]}) has a value that is not finite; accepted: a finite"
+            " number for each image and class"
+        )
     return [str(name) for name in table[column]], [str(name) for name in table.columns if name != column], values
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    """Return a table whose index, where it holds the paths, is a column like any other."""
+    table = pd.read_parquet(path)
+    return table if pd.api.types.is_numeric_dtype(table.index) else table.reset_index()
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """Return a table, separated by what its first line has most, without the column of numbers that pandas writes."""
+    with path.open(encoding="utf-8-sig") as file:
+        header = file.readline()
+    table = pd.read_csv(path, sep=max(",;\t", key=header.count))
+    first = table.columns[0]
+    return table.drop(columns=first) if first == "Unnamed: 0" and pd.api.types.is_integer_dtype(table[first]) else table
 
 
 def rows_of(path: Path, names: Sequence[str], files: Mapping[str, Sequence[str]], folder: str) -> dict[str, np.ndarray]:
@@ -71,8 +90,8 @@ def rows_of(path: Path, names: Sequence[str], files: Mapping[str, Sequence[str]]
         more = f" and {len(missing) - NAMED:,} more" if len(missing) > NAMED else ""
         raise InputError(
             f"{path}: no row for {len(missing):,} of {sum(map(len, files.values())):,} images:"
-            f" {', '.join(map(shown, missing[:NAMED]))}{more}; accepted: a row for each image of the data set, by its"
-            " path from the data set's folder"
+            f" {', '.join(map(shown, missing[:NAMED]))}{more}; its first row is of {shown(names[0])};"
+            " accepted: a row for each image of the data set, by its path from the data set's folder"
         )
     found = {part: np.array([rows[file] for file in of_part]) for part, of_part in files.items()}
     surplus = sorted(set(range(len(names))) - set(np.concatenate(list(found.values())).tolist()))

@@ -1,6 +1,7 @@
 """Take a classifier that runs: find out what its pixels and outputs mean, and check it on validation images."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from distillery.teachers.classes import matched, outputs_by_name, read_classes
 from distillery.teachers.configuration import names_beside, pixels_beside, pixels_of_file
 from distillery.teachers.conventions import STAGES, compare, convention, convention_names, conventions, in_words
 from distillery.teachers.onnx_runtime import OnnxRuntime, files_of
-from distillery.teachers.outputs import kind_of, logits_of
+from distillery.teachers.outputs import kind_of, logits_of, width_of
 from distillery.teachers.pixels import Pixels
 from distillery.teachers.source import Source
 from distillery.teachers.taken import Taken
@@ -43,9 +44,11 @@ def take_classifier(source: Source, settings: Settings, info: DatasetInfo, valid
     named = names_beside(source.folder)
     taken.beside += [path for path in (where, named and named[1]) if path]
     images = np.asarray(validation.images[:PROBED])
-    input_, arrays = _probe(runtime, info, images, given or Pixels(), settings, source.model)
+    inputs, arrays = _probe(runtime, info, images, given, settings, source.model)
+    input_ = inputs[0]
     size = _size(settings, input_, given, source.model)
-    output, width = _output(runtime, arrays, settings, info, named and named[0], source.model)
+    widths = [width_of(array, input_.batch or len(images)) for array in arrays]
+    output, width = _output(runtime, arrays, widths, settings, info, named and named[0], source.model)
     names, width = named and named[0], max(width, 2)  # a single output is that of the second of two classes
     if settings.classes is None:
         classes = outputs_by_name(names, info.classes, width, source.model)
@@ -56,6 +59,8 @@ def take_classifier(source: Source, settings: Settings, info: DatasetInfo, valid
         classes = read_classes(settings.classes, names, info.classes, width)
     candidates = _candidates(given, input_, info, size, source.model)
     classifier = Classifier(runtime, input_, next(iter(candidates.values())), output, "logits", classes)
+    if len(inputs) > 1:
+        classifier.input_ = _layout(classifier, inputs, candidates, validation)
     classifier.kind = _kind(classifier, candidates, validation.images)
     name = _choose(classifier, candidates, given is not None, info, validation, taken, source.model)
     classifier.pixels = candidates[name]
@@ -83,18 +88,42 @@ def _given_pixels(settings: Settings, source: Source) -> tuple[Pixels | None, Pa
 
 
 def _probe(
-    runtime, info: DatasetInfo, images: np.ndarray, pixels: Pixels, settings: Settings, path: Path
-) -> tuple[Takes, list[np.ndarray]]:
-    """Return what it takes, and its outputs on some images: where the shape tells no layout, by trying."""
-    error = None
-    for input_ in runtime.takes(info.image_shape):
-        sized = pixels.with_size(_size(settings, input_, pixels, path))
+    runtime, info: DatasetInfo, images: np.ndarray, given: Pixels | None, settings: Settings, path: Path
+) -> tuple[list[Takes], list[np.ndarray]]:
+    """Return what it takes, by trying: each layout that its shape allows; and the outputs of the first on some images.
+
+    Where it says that any batch is taken and takes none, one image at a time is tried: its exporter fixed it inside.
+    """
+    error, found, strange = None, {}, None
+    inputs = runtime.takes(info.image_shape)
+    for input_ in [*inputs, *(replace(one, batch=1) for one in inputs if one.batch is None)]:
+        if found and input_.batch != next(iter(found)).batch:
+            break
+        sized = Pixels(_size(settings, input_, given, path))
         batch = np.resize(images, (input_.batch or len(images), *images.shape[1:]))
         try:
-            return input_, runtime.run(tensor(batch, sized, input_))
+            arrays = runtime.run(tensor(batch, sized, input_))
         except InputError as failed:
             error = error or failed
+            continue
+        if any(width_of(array, len(batch)) for array in arrays):
+            found[input_] = arrays
+        strange = strange or ([input_], arrays)
+    if found:
+        return list(found), next(iter(found.values()))
+    if strange:
+        return strange
     raise error
+
+
+def _layout(classifier: Classifier, inputs: list[Takes], candidates: Mapping[str, Pixels], validation: Split) -> Takes:
+    """Return the layout, of several that it takes, with which it answers best on a few validation images."""
+    labels, losses = np.asarray(validation.labels), {}
+    for input_ in inputs:
+        classifier.input_ = input_
+        classifier.kind = _kind(classifier, candidates, validation.images)
+        losses[input_] = compare(candidates, _remembering(classifier, validation.images), labels, STAGES[:1]).best.loss
+    return min(losses, key=losses.__getitem__)
 
 
 def _size(settings: Settings, input_: Takes, given: Pixels | None, path: Path) -> tuple[int, int] | None:
@@ -111,15 +140,16 @@ def _size(settings: Settings, input_: Takes, given: Pixels | None, path: Path) -
 
 
 def _output(
-    runtime, arrays: list[np.ndarray], settings: Settings, info: DatasetInfo, names: Sequence[str] | None, path: Path
+    runtime,
+    arrays: list[np.ndarray],
+    found: list[int | None],
+    settings: Settings,
+    info: DatasetInfo,
+    names: Sequence[str] | None,
+    path: Path,
 ) -> tuple[str, int]:
     """Return the name and the width of the output that counts: the one that is named, else the one that fits."""
-    widths = {}
-    for name, array in zip(runtime.outputs, arrays, strict=True):
-        if array.ndim == 1:
-            widths[name] = 1
-        elif array.size == len(array) * array.shape[1]:
-            widths[name] = array.shape[1]
+    widths = {name: width for name, width in zip(runtime.outputs, found, strict=True) if width}
     shown = ", ".join(f"{name} {array.shape}" for name, array in zip(runtime.outputs, arrays, strict=True))
     if settings.output is not None:
         if settings.output not in widths:
@@ -247,10 +277,11 @@ def _describe(
 ) -> None:
     """Fill in `teacher.json`, and what stands beside it; a Keras model as ONNX, too, where ONNX has it."""
     image = tensor(np.asarray(validation.images[:PROBED]), classifier.pixels, classifier.input_)
-    taken.links |= {path.name: path for path in files}
+    inside = {str(path.relative_to(source.model.parent)): path for path in files}
+    taken.links |= inside
     run, runtime = source.model.name, classifier.runtime
     name, output = runtime.name, classifier.output
-    parameters, adds = runtime.cost((1, *image.shape[1:]))
+    parameters, adds = runtime.cost((classifier.input_.batch or 1, *image.shape[1:]))
     if source.kind == "keras":
         as_onnx = folder / "run.onnx"
         try:
@@ -268,7 +299,7 @@ def _describe(
         "model": source.model.name,
         "run": run,
         "runtime": name,
-        "files": {path.name: file_digest(path) for path in files},
+        "files": {name: file_digest(path) for name, path in inside.items()},
         "output": output,
         "outputs_are": classifier.kind,
         "classes": classifier.classes,

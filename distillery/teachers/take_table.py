@@ -1,6 +1,6 @@
 """Take a table of outputs: match its rows to the images and its columns to the classes, and check it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,15 @@ def take_table(
         if getattr(settings, name) != default:
             raise InputError(f"train_teacher.{name}: {path} is a table of outputs, which has none; accepted: {default}")
     names, columns, values = read_table_of_outputs(path)
+    if not columns:
+        raise InputError(f"{path}: it has no column besides the paths; accepted: a column of numbers a class")
     rows = rows_of(path, names, info.files, dataset)
+    width = max(len(columns), 2)  # a single output is that of the second of two classes
     if settings.classes is None:
-        classes = outputs_by_name(columns, info.classes, len(columns), path)
+        classes = outputs_by_name(columns, info.classes, width, path)
     else:
-        classes = read_classes(settings.classes, columns, info.classes, len(columns))
-    kind = kind_of(values[rows["validation"]])
+        classes = read_classes(settings.classes, columns, info.classes, width)
+    kind = _kind(values[rows["validation"]], classes)
     logits = {part: own_logits(logits_of(values[of_part], kind), classes) for part, of_part in rows.items()}
     labels = np.asarray(parts["validation"].labels)
     refuse_another_order(path, [lambda chosen: logits["validation"][chosen]], labels, info.classes, classes)
@@ -66,3 +69,11 @@ def take_table(
     }
     note = f"{path}: a table of {len(names):,} rows, whose {len(columns)} columns hold {kind}"
     return Taken(notes=[note], described=described)
+
+
+def _kind(values: np.ndarray, classes: Sequence[Sequence[int]] | None) -> str:
+    """Return what the numbers are: of all columns, else, as one may be no output but a label, of the classes' own."""
+    kind = kind_of(values)
+    if kind != "logits" or classes is None:
+        return kind
+    return kind_of(values[:, [number for numbers in classes for number in numbers]])

@@ -18,7 +18,7 @@ from distillery.learning.onnx_model import OnnxModel, load_onnx
 from distillery.learning.prediction import Predict, predict_in_batches
 from distillery.teachers.classes import own_logits
 from distillery.teachers.onnx_runtime import OnnxRuntime
-from distillery.teachers.outputs import logits_of
+from distillery.teachers.outputs import logits_of, width_of
 from distillery.teachers.pixels import Pixels, pixels_from
 from distillery.teachers.table import TableOutputs
 from distillery.teachers.tensors import Takes, batch_size, tensor
@@ -146,15 +146,13 @@ class Classifier:
 
 
 def _rows(values: np.ndarray, count: int, path: Path) -> np.ndarray:
-    """Return outputs as (n, outputs): axes of length 1 behind are left out.
+    """Return outputs as (n, outputs).
 
     Raises:
         InputError: when they have other axes.
     """
     values = np.asarray(values)
-    if values.ndim == 1 and len(values) == count:
-        values = values[:, np.newaxis]
-    if values.ndim < 2 or len(values) != count or values.size != count * values.shape[1]:
+    if width_of(values, count) is None:
         raise InputError(f"{path}: it gives an array of shape {values.shape}; accepted: ({count}, classes)")
     return values.reshape(count, -1)
 

@@ -18,7 +18,8 @@ class Takes:
     """The input of a classifier.
 
     Attributes:
-        layout: `nchw`, `nhwc`, `nhw` (grey, without an axis for the channel) or `flat` (one row a pixel after another).
+        layout: `nchw`, `nhwc`, `nhw` (grey, without an axis for the channel), `flat` (one row a pixel after another) or
+            `planes` (one row a channel after another).
         channels: 1 or 3.
         height, width: pixels; None where any is taken.
         batch: images of a call; None where any number is taken.
@@ -34,8 +35,9 @@ class Takes:
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """The size of the images, (height, width); None where it is free."""
-        return (self.height, self.width) if self.height and self.width else None
+        """The size of the images, (height, width), square where one is free; None where both are."""
+        side = self.height or self.width
+        return (self.height or side, self.width or side) if side else None
 
     def tree(self) -> dict[str, Any]:
         """Return what stands in a file."""
@@ -76,11 +78,11 @@ def takes(
     elif len(axes) == 1 and axes[0] is not None:
         for channels in dict.fromkeys([own, 1, 3]):
             pixels, left = divmod(axes[0], channels)
-            if not left and pixels == image_shape[0] * image_shape[1]:
-                return [Takes("flat", channels, *image_shape[:2], batch, dtype)]
             side = round(pixels**0.5)
-            if not left and side * side == pixels:
-                return [Takes("flat", channels, side, side, batch, dtype)]
+            size = image_shape[:2] if pixels == image_shape[0] * image_shape[1] else (side, side)
+            if not left and size[0] * size[1] == pixels:
+                orders = ("flat", "planes") if channels == 3 else ("flat",)
+                return [Takes(order, channels, *size, batch, dtype) for order in orders]
     shown = ", ".join("any" if axis is None else str(axis) for axis in next(iter(found)))
     raise InputError(
         f"{where}: it takes arrays of shape ({shown}) an image; accepted: images of 1 or 3 channels, in either layout"
@@ -95,7 +97,7 @@ def tensor(images: np.ndarray, pixels: Pixels, input_: Takes) -> np.ndarray:
         pixels: what is done to them.
         input_: of the classifier.
     """
-    images, planes = fitted(images, pixels, input_.channels), input_.layout == "nchw"
+    images, planes = fitted(images, pixels, input_.channels), input_.layout in ("nchw", "planes")
     if input_.dtype == "uint8":
         found = images[..., ::-1] if pixels.channels == "bgr" else images
         found = np.moveaxis(found, -1, 1) if planes else found
@@ -103,7 +105,7 @@ def tensor(images: np.ndarray, pixels: Pixels, input_: Takes) -> np.ndarray:
         found = values(images, pixels, planes).astype(input_.dtype, copy=False)
     if input_.layout == "nhw":
         found = found[..., 0]
-    elif input_.layout == "flat":
+    elif input_.layout in ("flat", "planes"):
         found = found.reshape(len(found), -1)
     return np.ascontiguousarray(found)
 

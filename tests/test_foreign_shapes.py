@@ -1,0 +1,111 @@
+"""Foreign ONNX files of unusual shapes, or of outputs that are no plain logits: the right numbers, or one line."""
+
+import numpy as np
+import onnx
+import pytest
+from foreign import CLASSES, fit, info_of, pictures, probabilities, settings, write_linear
+from onnx import TensorProto, helper, numpy_helper
+from scipy.special import softmax
+
+from distillery.data.errors import InputError
+from distillery.teachers.conventions import convention
+from distillery.teachers.outputs import kind_of
+from distillery.teachers.take import take_teacher
+from distillery.teachers.teacher import load_teacher
+
+PARTS = {"train": pictures(seed=1), "validation": pictures(300, seed=2), "test": pictures(100, seed=3)}
+INFO, TEST = info_of(PARTS), PARTS["test"].images
+UNIT = convention("unit")
+
+
+def taken(folder, own, **changes):
+    found = take_teacher(settings(own, **changes), INFO, PARTS, folder / "teacher", "pictures")
+    logits = load_teacher(folder / "teacher").outputs(TEST)["logits"]
+    return found.described, softmax(logits.astype(float), axis=1)
+
+
+def write(path, shape, before=(-1, 192), after=(-1, 5), planes=True, outputs=("logits",)):
+    """Write the linear classifier between reshapings to `before` and `after`."""
+    model = fit(PARTS["train"], UNIT)
+    weights = model.coef_.reshape(-1, 8, 8, 3)
+    weights = (np.moveaxis(weights, -1, 1) if planes else weights).reshape(len(weights), -1).astype(np.float32)
+    numbers = {"weights": weights, "bias": model.intercept_.astype(np.float32)}
+    numbers |= {"before": np.array(before), "after": np.array(after)}
+    nodes = [
+        helper.make_node("Reshape", ["x", "before"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "weights", "bias"], ["gemm"], transB=1),
+        helper.make_node("Reshape", ["gemm", "after"], ["logits"]),
+        helper.make_node("ReduceMean", ["gemm"], ["mean"], keepdims=0),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "linear",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
+        [numpy_helper.from_array(array, name) for name, array in numbers.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("shape", "changes"),
+    [
+        (["n", 3, 8, 8], {"before": [1, 192]}),  # the exporter fixed the batch inside
+        (["n", 3, 8, 8], {"after": [1, -1]}),
+        ([7, 3, 8, 8], {"before": [7, 192]}),
+        (["n", 3, 8, 8], {"after": [-1, 5, 1, 1]}),
+        (["n", 3, 8, 8], {"after": [-1, 1, 1, 5]}),
+        (["n", 3, 8, 8], {"outputs": ["mean", "logits"]}),
+        (["n", 3, 8, "w"], {}),
+        ([None] * 4, {}),
+        ([None] * 4, {"planes": False}),
+        (["n", 192], {}),
+        (["n", 192], {"planes": False}),
+    ],
+)
+def test_shapes_that_say_little(tmp_path, shape, changes):
+    described, answers = taken(tmp_path, write(tmp_path / "own.onnx", shape, **changes))
+    np.testing.assert_allclose(answers, probabilities(fit(PARTS["train"], UNIT), TEST, UNIT), atol=1e-5)
+    assert described["multiply_adds"] == 5 * 8 * 8 * 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "changes", "said"),
+    [
+        (["n", 3, 8, 8], {"outputs": ["mean"]}, r"its outputs are mean \(\); accepted: one of the shape"),
+        ([3, 8, 8], {"before": [1, 192], "after": [5]}, r"its outputs are logits \(5,\); accepted: one of the shape"),
+    ],
+)
+def test_shapes_that_are_no_classifiers(tmp_path, shape, changes, said):
+    with pytest.raises(InputError, match=said):
+        taken(tmp_path, write(tmp_path / "own.onnx", shape, **changes))
+
+
+def test_external_weights_in_a_folder_of_their_own(tmp_path):
+    (tmp_path / "own/weights").mkdir(parents=True)
+    path = write(tmp_path / "own/model.onnx", ["n", 3, 8, 8])
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="weights/all.bin", size_threshold=1000)
+    described, answers = taken(tmp_path, tmp_path / "own")
+    assert sorted(described["files"]) == ["model.onnx", "weights/all.bin"]
+    np.testing.assert_allclose(answers, probabilities(fit(PARTS["train"], UNIT), TEST, UNIT), atol=1e-5)
+
+
+def test_names_that_are_fewer_than_the_outputs(tmp_path):
+    model = fit(PARTS["train"], UNIT)
+    model.coef_, model.intercept_ = np.pad(model.coef_, ((1, 0), (0, 0))), np.pad(model.intercept_, (1, 0))
+    path = write_linear(tmp_path / "own.onnx", model, (8, 8, 3))
+    (tmp_path / "classes.txt").write_text("\n".join(CLASSES))
+    with pytest.raises(InputError, match="it gives 6 outputs, the data set has 5 classes; it comes with 5 names; "):
+        taken(tmp_path, path)
+
+
+def test_probabilities_that_are_rounded_are_no_sigmoids():
+    random = np.random.default_rng(0)
+    whole = softmax(random.normal(0, 3, (200, 10)), axis=1)
+    for rounded in (whole, whole.round(1), whole.round(2), np.round(whole * 256) / 256, whole.astype(np.float16)):
+        assert kind_of(rounded) == "probabilities"
+        assert kind_of(100 * rounded.astype(np.float32)) == "percentages"
+    sigmoids = random.uniform(0, 0.2, (200, 10))
+    for rounded in (sigmoids, sigmoids.round(2), np.round(sigmoids * 256) / 256):
+        assert kind_of(rounded) == "one sigmoid a class"
