@@ -129,7 +129,7 @@ class Comparison:
         """Return the table for people, the best first."""
         ordered = sorted(self.scores, key=lambda score: (-score.images, score.loss))
         width = max(len(score.name) for score in ordered)
-        lines = [f"{'pixels':{width}}  correct  log loss  images"]
+        lines = [f"{'pixels':{width}}  correct  log loss  images  (log loss at its best temperature)"]
         for score in ordered:
             words = f"  {in_words(score.name)}" if score.name.split("_")[0] in IN_WORDS else ""
             lines.append(
