@@ -29,7 +29,7 @@ from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.error import ReusedAnchorWarning
 
-from distillery.data.errors import InputError
+from distillery.data.errors import InputError, shown
 from distillery.students.seeds import MAX_SEED, class_names, expand_seeds
 from distillery.teachers.configuration import pixels_of_file
 from distillery.teachers.conventions import convention_names
@@ -432,7 +432,7 @@ def _first_mistake(params: type[Params], path: Path, error: ValidationError) -> 
         if len(names) < len(first["loc"]):
             message = f"accepted: {field.description}"
         message = f"found {_shown(found)}; {message[0].lower()}{message[1:]}"
-    return f"{path}: {'.'.join(names)}: {_one_line(message)}"
+    return f"{path}: {'.'.join(map(shown, names))}: {_one_line(message)}"
 
 
 def _shown(value: Any) -> str:

@@ -338,6 +338,14 @@ def test_any_text_is_accepted_or_raises_input_error_in_a_line(tmp_path_factory, 
     assert time.process_time() - began < 2
 
 
+def test_a_key_with_a_line_end_stays_in_one_line(tmp_path):
+    (tmp_path / "params.yaml").write_text(TEXT.replace("image_size", "i\u2028mage_size"), encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        load_params(tmp_path / "params.yaml")
+    assert len(str(caught.value).splitlines()) == 1
+    assert "unknown key 'i\\u2028mage_size'" in str(caught.value)
+
+
 def test_views_without_augmentation_raise_input_error(tmp_path):
     expected = (
         r"student\.views: found 5; with student\.max_shift 0 and student\.horizontal_flip false all views are the same"
