@@ -70,7 +70,3 @@ def _alone(session: onnxruntime.InferenceSession, side: int, size: int) -> None:
     batch = np.random.default_rng(0).uniform(-1, 1, (size, side, side, 3)).astype(np.float32)
     for _ in range(IMAGES // size):
         session.run(None, {taken.name: batch})
-
-
-if __name__ == "__main__":
-    main()

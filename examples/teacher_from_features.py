@@ -12,7 +12,6 @@ import argparse
 import json
 import shutil
 import sys
-import tempfile
 import textwrap
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import yaml
+from new_folder import new_folder
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
@@ -220,14 +220,8 @@ def main() -> None:
     parser.add_argument("--out", required=True, type=Path, help="the folder to write; it must not exist")
     given = parser.parse_args()
     try:
-        if given.out.exists():
-            raise ValueError(f"--out: {given.out} exists; accepted: a new folder")
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{given.out.name}.", dir=given.out.parent) as temporary:
-            folder = Path(temporary) / "teacher"
-            folder.mkdir()
+        with new_folder(given.out) as folder:
             write(given, folder)
-            folder.rename(given.out)
     except Exception as error:  # ONNX Runtime, Pillow and YAML have errors of many kinds
         said = textwrap.shorten(str(error), 300, placeholder=" …")
         sys.exit(

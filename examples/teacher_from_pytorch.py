@@ -11,7 +11,6 @@ import argparse
 import importlib
 import logging
 import sys
-import tempfile
 import textwrap
 import warnings
 import zipfile
@@ -23,6 +22,7 @@ import onnx
 import onnxruntime
 import torch
 import yaml
+from new_folder import new_folder
 
 OPSET = 18
 CHECKED = 5  # images; another number than the export saw
@@ -272,15 +272,9 @@ def command(parser: argparse.ArgumentParser, write: Callable[[argparse.Namespace
     warnings.filterwarnings("ignore")  # the exporter's, of PyTorch's own code
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
-        if given.out.exists():
-            raise ValueError(f"--out: {given.out} exists; accepted: a new folder")
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{given.out.name}.", dir=given.out.parent) as temporary:
-            folder = Path(temporary) / "teacher"
-            folder.mkdir()
+        with new_folder(given.out) as folder:
             write(given, folder)
             files = [f"{file.name} {file.stat().st_size:,} bytes" for file in sorted(folder.iterdir())]
-            folder.rename(given.out)
     except ValueError as error:
         sys.exit(f"{Path(sys.argv[0]).name}: {' '.join(str(error).split())}")
     except Exception as error:  # what PyTorch and others raise is of many kinds

@@ -78,6 +78,23 @@ def check_nothing_logged(folder: Path) -> None:
     assert runs["distill"].info.run_id in sources
 
 
+def open_sections(page) -> None:
+    """Every section of the page Compare is shown."""
+    for section in ("Training", "Confusion", "Per class", "Experiments"):
+        page.button_group[0].set_value(section).run()
+        shown_text(page)
+
+
+def timed_models() -> list[str]:
+    """Return the models that the page Speed measures."""
+    page = open_page("speed.py")
+    page.multiselect[1].set_value([1])
+    page.slider[0].set_value(3)
+    page.button[0].click().run()
+    shown_text(page)
+    return page.dataframe[0].value["Model"].tolist()
+
+
 def check_pages_of_a_table(folder: Path, monkeypatch) -> None:
     """The demo shows what the teacher said, and goes on without it where pictures are new."""
     enter(monkeypatch, folder)
@@ -85,19 +102,12 @@ def check_pages_of_a_table(folder: Path, monkeypatch) -> None:
     text = shown_text(page)
     assert "Of the teacher's speed nothing is known: it is a table of outputs." in text
     assert "parameters** than its teacher" not in text
-    for section in ("Training", "Confusion", "Per class", "Experiments"):
-        page.button_group[0].set_value(section).run()
-        shown_text(page)
+    open_sections(page)
     page = open_page("try_page.py")
     page.button_group[0].set_value("Test image").run()
     assert "the teacher is a table of outputs, " in shown_text(page)
     assert len(page.metric) == 2
-    page = open_page("speed.py")
-    page.multiselect[1].set_value([1])
-    page.slider[0].set_value(3)
-    page.button[0].click().run()
-    shown_text(page)
-    assert page.dataframe[0].value["Model"].tolist() == ["Distilled student", "Scratch student"]
+    assert timed_models() == ["Distilled student", "Scratch student"]
 
 
 def check_pages(folder: Path, monkeypatch, parameters: int, expected: np.ndarray) -> None:
@@ -107,21 +117,14 @@ def check_pages(folder: Path, monkeypatch, parameters: int, expected: np.ndarray
     text = shown_text(page)
     assert f"{parameters:,}" in text
     assert not page.warning
-    for section in ("Training", "Confusion", "Per class", "Experiments"):
-        page.button_group[0].set_value(section).run()
-        shown_text(page)
+    open_sections(page)
     page = open_page("try_page.py")
     page.button_group[0].set_value("Test image").run()
     page.number_input[0].set_value(7).run()
     shown_text(page)
     assert page.metric[0].value == str(expected[6].argmax())
     assert len(page.metric) == 3
-    page = open_page("speed.py")
-    page.multiselect[1].set_value([1])
-    page.slider[0].set_value(3)
-    page.button[0].click().run()
-    shown_text(page)
-    assert page.dataframe[0].value["Model"].tolist() == ["Teacher", "Distilled student", "Scratch student"]
+    assert timed_models() == ["Teacher", "Distilled student", "Scratch student"]
 
 
 @pytest.mark.long

@@ -1,6 +1,7 @@
 """The error of invalid input."""
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -11,6 +12,12 @@ class InputError(Exception):
 def shown(name: str | Path) -> str:
     """Return a name for a message: as it is, or escaped where it would break the line or is no text."""
     return str(name) if str(name).isprintable() else repr(str(name))
+
+
+def some(names: Sequence[str | Path], limit: int = 10) -> str:
+    """Return names for a message: the first of them, and how many more there are."""
+    more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
+    return f"{', '.join(map(shown, names[:limit]))}{more}"
 
 
 def reason(error: Exception | str) -> str:

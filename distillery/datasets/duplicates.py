@@ -1,12 +1,12 @@
 """The same picture twice: within a part of a data set, across parts, under several classes."""
 
-import hashlib
 from collections.abc import Mapping
 
 import numpy as np
 from sklearn.metrics import pairwise_distances_argmin_min
 
 from distillery.data.errors import InputError
+from distillery.data.pixel_digests import pixel_digests
 from distillery.datasets.dataset import Dataset
 
 EXAMPLES = 3
@@ -25,12 +25,8 @@ def picture_ids(images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         int, (n,), by part, from 0 without gaps. It stands for 64 bits of a digest: that any two of a million different
         pictures have one number has the probability 3·10⁻⁸.
     """
-    digests = b"".join(
-        hashlib.blake2b(np.ascontiguousarray(image), digest_size=8).digest()
-        for part in images.values()
-        for image in part
-    )
-    _, ids = np.unique(np.frombuffer(digests, np.uint64), return_inverse=True)
+    digests = pixel_digests(image for part in images.values() for image in part)
+    _, ids = np.unique(digests, return_inverse=True)
     ends = np.cumsum([len(part) for part in images.values()])[:-1]
     return dict(zip(images, np.split(ids, ends), strict=True))
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from distillery.data.errors import InputError, shown
+from distillery.data.errors import InputError, shown, some
 from distillery.data.progress import Progress
 from distillery.datasets.dataset import Dataset, Rows
 from distillery.datasets.duplicates import picture_ids
@@ -29,7 +29,6 @@ from distillery.datasets.pictures import (
 )
 
 COPIES = 2  # of the images on the disk: as they were read, and divided into the parts
-EXAMPLES = 10  # files that a message names
 
 
 def read_folder(path: str, image_size: int, test_fraction: float, unreadable: str = "refuse") -> Dataset:
@@ -169,26 +168,21 @@ def read_images(files: list[Path], size: int, training: int | None = None, unrea
 
         _, unread_pixels = _each([file for file in files if file not in unread], read, progress=True)
     errors = unread | unread_wide | unread_pixels
+    errors = {file: errors[file] for file in files if file in errors}
     if errors and (unreadable == "refuse" or len(errors) == len(files)):
-        raise _refusal(files, errors)
+        raise _refusal(errors, len(files))
     if errors:
-        print(f"left out, since they cannot be read as images: {_named(files, errors)}", flush=True)
+        print(f"left out, since they cannot be read as images: {some([*errors])}", flush=True)
     sizes = np.array([headers[file].size if file in headers else (0, 0) for file in files]).reshape(-1, 2)
     return ReadImages(images, preprocessing, sizes, np.array([file in errors for file in files]))
 
 
-def _named(files: list[Path], errors: Mapping[Path, InputError]) -> str:
-    names = [shown(file) for file in files if file in errors]
-    more = f" and {len(names) - EXAMPLES:,} more" if len(names) > EXAMPLES else ""
-    return f"{', '.join(names[:EXAMPLES])}{more}"
-
-
-def _refusal(files: list[Path], errors: Mapping[Path, InputError]) -> InputError:
-    first = errors[next(file for file in files if file in errors)]
+def _refusal(errors: Mapping[Path, InputError], files: int) -> InputError:
+    first = next(iter(errors.values()))
     if len(errors) == 1:
         return first
     return InputError(
-        f"{len(errors):,} of {len(files):,} files cannot be read as images: {_named(files, errors)}; the first: {first}"
+        f"{len(errors):,} of {files:,} files cannot be read as images: {some([*errors])}; the first: {first}"
     )
 
 

@@ -203,17 +203,9 @@ def _fit(image: np.ndarray, pixels: Pixels, size: tuple[int, int]) -> np.ndarray
     """Return one image, uint8, (height, width, channels): scaled, then cut around its centre."""
     height, width = (max(side, int(side / pixels.crop + 1e-6)) for side in size)
     if pixels.resize == "shorter":
-        rows, columns = image.shape[:2]
         shorter = min(height, width)
-        height, width = (
-            (shorter, max(shorter, shorter * columns // rows))
-            if rows <= columns
-            else (
-                max(shorter, shorter * rows // columns),
-                shorter,
-            )
-        )
-        height, width = max(height, size[0]), max(width, size[1])
+        scaled = (shorter * side // min(image.shape[:2]) for side in image.shape[:2])
+        height, width = (max(side, kept) for side, kept in zip(scaled, size, strict=True))
     picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
     picture = picture.resize((width, height), Image.Resampling[pixels.interpolation.upper()])
     top, left = (round((side - kept) / 2) for side, kept in ((height, size[0]), (width, size[1])))

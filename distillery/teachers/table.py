@@ -4,7 +4,6 @@ For a teacher that cannot run here: an API, an ensemble, a cluster's job. What i
 image's pixels, so that it is a function of pixels like any other teacher.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from distillery.data.errors import InputError, reason, shown
+from distillery.data.errors import InputError, reason, shown, some
 from distillery.data.files import map_array, write_array
+from distillery.data.pixel_digests import pixel_digests
 
 PATHS = ("path", "file", "image", "filename", "file_name", "name")
-NAMED = 10  # images that a message names
 LOGITS, KEYS = "table_logits.npy", "table_keys.npy"
 
 
@@ -87,18 +86,16 @@ def rows_of(path: Path, names: Sequence[str], files: Mapping[str, Sequence[str]]
         rows[key] = number
     missing = [file for part in files.values() for file in part if file not in rows]
     if missing:
-        more = f" and {len(missing) - NAMED:,} more" if len(missing) > NAMED else ""
         raise InputError(
             f"{path}: no row for {len(missing):,} of {sum(map(len, files.values())):,} images:"
-            f" {', '.join(map(shown, missing[:NAMED]))}{more}; its first row is of {shown(names[0])};"
+            f" {some(missing)}; its first row is of {shown(names[0])};"
             " accepted: a row for each image of the data set, by its path from the data set's folder"
         )
     found = {part: np.array([rows[file] for file in of_part]) for part, of_part in files.items()}
     surplus = sorted(set(range(len(names))) - set(np.concatenate(list(found.values())).tolist()))
     if surplus:
-        named = ", ".join(shown(names[number]) for number in surplus[:NAMED])
-        more = f" and {len(surplus) - NAMED:,} more" if len(surplus) > NAMED else ""
-        print(f"note: {path}: {len(surplus):,} rows belong to no image in use: {named}{more}", flush=True)
+        named = some([names[number] for number in surplus])
+        print(f"note: {path}: {len(surplus):,} rows belong to no image in use: {named}", flush=True)
     return found
 
 
@@ -109,16 +106,6 @@ def _key(name: str, folder: str) -> str:
         if found.is_relative_to(base):
             found = found.relative_to(base)
     return str(found)
-
-
-def image_keys(images: np.ndarray) -> np.ndarray:
-    """Return a number for the pixels of each image, uint64, (n,).
-
-    Args:
-        images: uint8, (n, height, width, channels).
-    """
-    digests = [hashlib.blake2b(np.ascontiguousarray(image), digest_size=8).digest() for image in images]
-    return np.frombuffer(b"".join(digests), np.uint64)
 
 
 def save_table(folder: Path, keys: np.ndarray, logits: np.ndarray) -> None:
@@ -148,7 +135,7 @@ class TableOutputs:
         Raises:
             InputError: when the table has none of an image.
         """
-        keys = image_keys(images)
+        keys = pixel_digests(images)
         rows = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
         if missing := int((self._keys[rows] != keys).sum()):
             raise InputError(

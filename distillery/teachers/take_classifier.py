@@ -176,19 +176,14 @@ def _candidates(
             raise InputError(f"{path}: it takes uint8, its configuration says {given.in_words()}; accepted: 0…255")
         known = {name: pixels for name, pixels in known.items() if pixels.raw}
     if given:
-        known = {
-            name: Pixels(**vars(pixels) | {"interpolation": given.interpolation}) for name, pixels in known.items()
-        }
+        known = {name: replace(pixels, interpolation=given.interpolation) for name, pixels in known.items()}
         known = {GIVEN: given} | {name: pixels for name, pixels in known.items() if not _same(pixels, given)}
     return {name: pixels.with_size(size) for name, pixels in known.items()}
 
 
 def _same(one: Pixels, other: Pixels) -> bool:
     """Return whether two are the same but for rounded numbers, of square images."""
-    numbers = [
-        np.broadcast_to(np.array([pixels.scale, *(pixels.mean * 3)[:3], *(pixels.std * 3)[:3]]), 7)
-        for pixels in (one, other)
-    ]
+    numbers = [np.array([pixels.scale, *(pixels.mean * 3)[:3], *(pixels.std * 3)[:3]]) for pixels in (one, other)]
     alike = one.channels == other.channels and one.crop == other.crop
     slope = [(n[0] / n[4:], n[1:4] / n[4:]) for n in numbers]
     return alike and all(np.allclose(mine, others, rtol=1e-3) for mine, others in zip(*slope, strict=True))

@@ -8,11 +8,12 @@ import numpy as np
 
 from distillery.data.errors import InputError
 from distillery.data.files import file_digest
+from distillery.data.pixel_digests import pixel_digests
 from distillery.data.prepared import DatasetInfo, Split
 from distillery.teachers.check import guesses, refuse_another_order
 from distillery.teachers.classes import outputs_by_name, own_logits, read_classes
 from distillery.teachers.outputs import kind_of, logits_of
-from distillery.teachers.table import image_keys, read_table_of_outputs, rows_of, save_table
+from distillery.teachers.table import read_table_of_outputs, rows_of, save_table
 from distillery.teachers.taken import Taken
 
 
@@ -53,7 +54,7 @@ def take_table(
             " accepted: the outputs of a classifier of these classes; do the columns mean others? see"
             " train_teacher.classes"
         )
-    keys = np.concatenate([image_keys(parts[part].images) for part in logits])
+    keys = np.concatenate([pixel_digests(parts[part].images) for part in logits])
     save_table(folder, keys, np.concatenate(list(logits.values())))
     described = {
         "kind": "table",

@@ -63,16 +63,14 @@ def takes(
         raise InputError(f"{where}: its input has the type {dtype}; accepted: {', '.join(TYPES)}")
     batch, *axes = shape
     own = image_shape[2]
-    found = {tuple(axes)}
     if len(axes) == 3:
         layouts = []
         for layout in dict.fromkeys([first, "nchw", "nhwc"]):
             channels, height, width = axes if layout == "nchw" else (axes[2], axes[0], axes[1])
             if channels in (1, 3, None):
-                layouts.append(Takes(layout, channels or own, height, width, batch, dtype))
-        known = [one for one, axis in ((one, axes[0 if one.layout == "nchw" else 2]) for one in layouts) if axis]
+                layouts.append((channels, Takes(layout, channels or own, height, width, batch, dtype)))
         if layouts:
-            return known or layouts
+            return [one for channels, one in layouts if channels] or [one for _, one in layouts]
     elif len(axes) == 2:
         return [Takes("nhw", 1, *axes, batch, dtype)]
     elif len(axes) == 1 and axes[0] is not None:
@@ -83,7 +81,7 @@ def takes(
             if not left and size[0] * size[1] == pixels:
                 orders = ("flat", "planes") if channels == 3 else ("flat",)
                 return [Takes(order, channels, *size, batch, dtype) for order in orders]
-    shown = ", ".join("any" if axis is None else str(axis) for axis in next(iter(found)))
+    shown = ", ".join("any" if axis is None else str(axis) for axis in axes)
     raise InputError(
         f"{where}: it takes arrays of shape ({shown}) an image; accepted: images of 1 or 3 channels, in either layout"
     )
