@@ -229,7 +229,8 @@ def _choose(
         raise InputError(
             f"{path}: whatever its pixels mean, it hardly does better than by guessing: at best"
             f" {100 * best.accuracy:.1f} % of {best.images:,} validation images, {_described(best.name)}; the table is"
-            " above; accepted: a classifier of these classes; do its outputs mean others? see train_teacher.classes"
+            " above; accepted: a classifier of these classes; do its outputs mean others? see train_teacher.classes; do"
+            " its pixels? see train_teacher.preprocessing"
         )
     if not given:
         name, *others = comparison.alike
