@@ -240,8 +240,9 @@ def _choose(
     mine = next(score for score in comparison.scores if score.name == GIVEN)
     if GIVEN not in comparison.left:
         taken.notes.append(
-            f"warning: {path}: its configuration gives {100 * mine.accuracy:.1f} % and a log loss of {mine.loss:.3f},"
-            f" {best.name} ({in_words(best.name)}) {100 * best.accuracy:.1f} % and {best.loss:.3f}; is it this model's?"
+            f"warning: {path}: its configuration gives {100 * mine.accuracy:.1f} % and a log loss of {mine.loss:.3f} at"
+            f" temperature {mine.temperature:.2g}, {best.name} ({in_words(best.name)}) {100 * best.accuracy:.1f} % and"
+            f" {best.loss:.3f} at {best.temperature:.2g}; is it this model's?"
             f" train_teacher.preprocessing={comparison.alike[0]} takes the other"
         )
     return GIVEN
