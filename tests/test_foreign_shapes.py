@@ -9,7 +9,7 @@ from scipy.special import softmax
 
 from distillery.data.errors import InputError
 from distillery.teachers.conventions import convention
-from distillery.teachers.outputs import kind_of
+from distillery.teachers.outputs import kind_of, logits_of
 from distillery.teachers.take import take_teacher
 from distillery.teachers.teacher import load_teacher
 
@@ -105,7 +105,27 @@ def test_probabilities_that_are_rounded_are_no_sigmoids():
     whole = softmax(random.normal(0, 3, (200, 10)), axis=1)
     for rounded in (whole, whole.round(1), whole.round(2), np.round(whole * 256) / 256, whole.astype(np.float16)):
         assert kind_of(rounded) == "probabilities"
-        assert kind_of(100 * rounded.astype(np.float32)) == "percentages"
+        for whole_is in (100, 500):
+            assert kind_of(whole_is * rounded.astype(np.float32)) == "shares"
+    votes = random.multinomial(100, whole)
+    assert kind_of(votes) == "shares"
+    np.testing.assert_allclose(softmax(logits_of(votes, "shares"), axis=1), votes / 100, atol=1e-6)
     sigmoids = random.uniform(0, 0.2, (200, 10))
     for rounded in (sigmoids, sigmoids.round(2), np.round(sigmoids * 256) / 256):
         assert kind_of(rounded) == "one sigmoid a class"
+
+
+@pytest.mark.parametrize("names", [list(range(5)), [f"label {number}" for number in range(5)]])
+def test_mappings_are_read_as_skl2onnx_writes_them(tmp_path, names):
+    model = fit(PARTS["train"], UNIT)
+    path = write_linear(tmp_path / "own.onnx", model, (8, 8, 3), gives="probabilities")
+    whole, numbers = onnx.load(path), isinstance(names[0], int)
+    labels = {"classlabels_int64s" if numbers else "classlabels_strings": names}
+    whole.graph.node.append(helper.make_node("ZipMap", ["p"], ["map"], domain="ai.onnx.ml", **labels))
+    key = TensorProto.INT64 if numbers else TensorProto.STRING
+    kind = helper.make_map_type_proto(key, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+    whole.graph.output[0].CopyFrom(helper.make_value_info("map", helper.make_sequence_type_proto(kind)))
+    whole.opset_import.append(helper.make_opsetid("ai.onnx.ml", 1))
+    onnx.save(whole, path)
+    _, answers = taken(tmp_path, path)
+    np.testing.assert_allclose(answers, probabilities(model, TEST, UNIT), atol=1e-5)

@@ -59,7 +59,9 @@ def test_columns_by_name_and_in_another_order(tmp_path):
     np.testing.assert_allclose(softmax(found.astype(float), axis=1), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("way", ["semicolons", "tabs", "pandas's numbers", "paths as index", "a label", "percent"])
+@pytest.mark.parametrize(
+    "way", ["semicolons", "decimal commas", "tabs", "pandas's numbers", "paths as index", "a label", "percent"]
+)
 def test_ways_to_write_a_table(tmp_path, way):
     rows, path = table(), tmp_path / ("outputs.parquet" if way == "paths as index" else "outputs.csv")
     expected = rows.set_index("path").loc[FILES["test"], CLASSES].to_numpy()
@@ -67,6 +69,8 @@ def test_ways_to_write_a_table(tmp_path, way):
         rows.set_index("path").to_parquet(path)
     elif way == "percent":
         rows.assign(**{name: 100 * rows[name] for name in CLASSES}).to_csv(path, index=False)
+    elif way == "decimal commas":
+        rows.to_csv(path, sep=";", decimal=",", index=False)
     elif way == "a label":
         rows.assign(label=3).to_csv(path, index=False)
     else:

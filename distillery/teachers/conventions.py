@@ -5,7 +5,7 @@ probabilities mean nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from scipy.special import log_softmax
@@ -19,7 +19,7 @@ STAGES = (100, 300, 1000, 3000)  # images, on which those that are left compete
 CLEARLY = 4.0  # standard errors: of many comparisons, none is due to chance
 AS_WELL = 2.0  # standard errors, up to which two do equally well, and the simpler is taken
 ALIKE = 0.01  # nats: so small a difference of the log loss changes nothing
-FORGIVEN = (0.1, 3.0)  # temperatures: label smoothing makes a classifier unsure, overfitting too sure
+STRANGE = 10.0  # times as large a temperature as another needs: training leaves no more, other pixels do
 WORST = 20.0  # nats, at which the loss of one image is cut: one answer decides nothing
 
 SCALES = {  # the simpler first
@@ -89,14 +89,15 @@ class Scored:
         name: of the convention.
         images: on how many validation images; the earlier it was clearly worse, the fewer.
         accuracy: on these.
-        loss: mean of −ln p(label), nats, at the temperature of those `FORGIVEN` that suits it; of an image at most
-            `WORST`.
+        loss: mean of −ln p(label), nats, at the temperature that suits it best; of an image at most `WORST`.
+        temperature: that one.
     """
 
     name: str
     images: int
     accuracy: float
     loss: float
+    temperature: float
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,9 @@ class Comparison:
         return min((score for score in self.scores if score.name in self.left), key=lambda score: score.loss)
 
     def table(self) -> dict[str, dict[str, float]]:
-        """Return accuracy, log loss and number of images by name."""
+        """Return what was measured, by name."""
         return {
-            score.name: {"accuracy": score.accuracy, "loss": score.loss, "images": score.images}
+            score.name: {name: value for name, value in asdict(score).items() if name != "name"}
             for score in self.scores
         }
 
@@ -129,11 +130,12 @@ class Comparison:
         """Return the table for people, the best first."""
         ordered = sorted(self.scores, key=lambda score: (-score.images, score.loss))
         width = max(len(score.name) for score in ordered)
-        lines = [f"{'pixels':{width}}  correct  log loss  images  (log loss at its best temperature)"]
+        lines = [f"{'pixels':{width}}  correct  log loss  at temperature  images"]
         for score in ordered:
             words = f"  {in_words(score.name)}" if score.name.split("_")[0] in IN_WORDS else ""
             lines.append(
-                f"{score.name:{width}}  {100 * score.accuracy:5.1f} %  {score.loss:8.3f}  {score.images:6,}{words}"
+                f"{score.name:{width}}  {100 * score.accuracy:5.1f} %  {score.loss:8.3f}  {score.temperature:14.2g}"
+                f"  {score.images:6,}{words}"
             )
         return "\n".join(lines)
 
@@ -161,33 +163,33 @@ def compare(
         stages: how many images there are at each stage.
     """
     order = drawn_order(len(labels))
-    logits: dict[str, np.ndarray] = {}
+    scores: dict[str, Scored] = {}
     losses: dict[str, np.ndarray] = {}
     left = list(candidates)
     for count in dict.fromkeys(min(stage, len(labels)) for stage in stages):
+        chosen = order[:count]
         for name in left:
-            logits[name] = answers(candidates[name], order[:count])
-            losses[name] = _losses(labels[order[:count]], logits[name])
+            scores[name], losses[name] = _score(name, labels[chosen], answers(candidates[name], chosen))
         best = min(left, key=lambda name: losses[name].mean())
         left = [name for name in left if not _clearly_worse(losses[name] - losses[best])]
         if len(left) == 1:
             break
-    correct = {name: found.argmax(axis=1) == labels[order[: len(found)]] for name, found in logits.items()}
-    scores = [
-        Scored(name, len(losses[name]), float(correct[name].mean()), float(losses[name].mean())) for name in candidates
-    ]
     alike = [name for name in left if not _clearly_worse(losses[name] - losses[best], AS_WELL)]
     # Of a classifier that hardly errs, pixels 255 times as large do as well, but for its temperature.
-    strange = {name: abs(np.log(calibrating_temperature(labels[order[:count]], logits[name]))) for name in alike}
-    alike = [name for name in alike if strange[name] <= min(strange.values()) + 1]
-    return Comparison(scores, left, alike)
+    strange = {name: abs(np.log(scores[name].temperature)) for name in left}
+    least = min(strange[name] for name in alike)
+    left = [name for name in left if strange[name] <= least + np.log(STRANGE)]
+    alike = [name for name in alike if strange[name] <= least + 1]
+    return Comparison([scores[name] for name in candidates], left, alike)
 
 
-def _losses(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
-    """Return −ln p(label) of each image: sure answers alone make no pixels right."""
-    logits = logits / calibrating_temperature(labels, logits, FORGIVEN)
-    likelihood = log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
-    return np.minimum(-likelihood, WORST)
+def _score(name: str, labels: np.ndarray, logits: np.ndarray) -> tuple[Scored, np.ndarray]:
+    """Return how a classifier answers, and −ln p(label) of each image: sure answers alone make no pixels right."""
+    temperature = calibrating_temperature(labels, logits)
+    likelihood = log_softmax(logits.astype(np.float64) / temperature, axis=1)[np.arange(len(labels)), labels]
+    losses = np.minimum(-likelihood, WORST)
+    accuracy = float((logits.argmax(axis=1) == labels).mean())
+    return Scored(name, len(labels), accuracy, float(losses.mean()), temperature), losses
 
 
 def _clearly_worse(differences: np.ndarray, errors: float = CLEARLY) -> bool:

@@ -18,7 +18,8 @@ TYPES = {
     "tensor(double)": "float64",
     "tensor(uint8)": "uint8",
 }
-NUMBERS = ("tensor(float)", "tensor(float16)", "tensor(double)")
+MAPS = ("seq(map(int64,tensor(float)))", "seq(map(string,tensor(float)))")  # a mapping an image, scikit-learn's way
+NUMBERS = ("tensor(float)", "tensor(float16)", "tensor(double)", *MAPS)
 C_FUNCTION = r"/onnxruntime_src/\S+ [^()]*\([^()]*\)(?: const)? "  # where in ONNX Runtime an error was found
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
@@ -58,8 +59,7 @@ class OnnxRuntime:
         self.outputs = [one.name for one in self._session.get_outputs() if one.type in NUMBERS]
         if not self.outputs:
             found = ", ".join(f"{one.name} {one.type}" for one in self._session.get_outputs())
-            hint = " (of skl2onnx: options={'zipmap': False})" if "seq(map" in found else ""
-            raise InputError(f"{path}: its outputs are {found}; accepted: a tensor of floating-point numbers{hint}")
+            raise InputError(f"{path}: its outputs are {found}; accepted: a tensor of floating-point numbers")
 
     def takes(self, image_shape: tuple[int, int, int]) -> list[Takes]:
         """Return what its input takes, for images of a shape (height, width, channels), the likeliest layout first."""
@@ -75,11 +75,12 @@ class OnnxRuntime:
             InputError: when it does not take such an array.
         """
         try:
-            return self._session.run(names or self.outputs, {self._input.name: tensor})
+            found = self._session.run(names or self.outputs, {self._input.name: tensor})
         except Exception as error:  # as above
             raise InputError(
                 f"{self.path}: it does not take arrays of shape {tensor.shape} ({reason(error)})"
             ) from None
+        return [np.array([list(row.values()) for row in one]) if isinstance(one, list) else one for one in found]
 
     def cost(self, shape: tuple[int, ...]) -> tuple[int, int | None]:
         """Return the number of weights, and the multiply-adds of one image; None where they cannot be counted.

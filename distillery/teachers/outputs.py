@@ -1,4 +1,4 @@
-"""What a classifier's outputs mean: logits, probabilities (also in percent), their logarithms, or sigmoids."""
+"""What a classifier's outputs mean: logits, probabilities, shares (percentages, votes), logarithms, or sigmoids."""
 
 import numpy as np
 from scipy.special import logsumexp
@@ -6,7 +6,7 @@ from scipy.special import logsumexp
 SUMS = 2e-2  # half precision sums to 1 no closer
 ROUNDED = 0.25  # nor do rounded numbers, of which each may be half a step away; so far at most
 SMALLEST = 1e-30  # probability whose logarithm is still finite in float32
-KINDS = ("logits", "probabilities", "percentages", "log-probabilities", "one sigmoid a class")
+KINDS = ("logits", "probabilities", "shares", "log-probabilities", "one sigmoid a class")
 
 
 def width_of(found: np.ndarray, images: int) -> int | None:
@@ -27,10 +27,10 @@ def kind_of(found: np.ndarray) -> str:
     within = found.min() >= -1e-6 and found.max() <= 1 + 1e-3
     if within and found.shape[1] > 1 and _sums_to(1, found):
         return "probabilities"
-    if found.min() >= -1e-4 and found.shape[1] > 1 and _sums_to(100, found):
-        return "percentages"
     if within:
         return "one sigmoid a class"
+    if found.min() >= -1e-4 and found.shape[1] > 1 and _sums_to(found.sum(axis=1).mean(), found):
+        return "shares"
     if found.shape[1] > 1 and found.max() <= 1e-3 and np.allclose(logsumexp(found, axis=1), 0, atol=SUMS):
         return "log-probabilities"
     return "logits"
@@ -53,8 +53,8 @@ def logits_of(found: np.ndarray, kind: str) -> np.ndarray:
         kind: one of `KINDS`.
     """
     found = found.astype(np.float32)
-    if kind in ("probabilities", "percentages"):
-        found = np.log(np.maximum(found / (100 if kind == "percentages" else 1), SMALLEST))
+    if kind in ("probabilities", "shares"):  # of whatever sum: softmax divides by it
+        found = np.log(np.maximum(found, SMALLEST))
     elif kind == "one sigmoid a class":  # float32 knows 1 no closer
         found = np.log(np.maximum(found, SMALLEST)) - np.log(np.maximum(1 - found, 1e-7))
     if found.shape[1] == 1:

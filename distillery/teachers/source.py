@@ -51,7 +51,7 @@ def find_source(given: str) -> Source:
 def _export(path: Path) -> str:
     """Return how PyTorch's own files become a teacher: reading them would run code, or need the network's."""
     return (
-        "PyTorch's file holds no network that can be run without its code; export it to ONNX:"
+        "a file of PyTorch holds no network that can be run without its code; export it to ONNX:"
         f" python examples/teacher_from_pytorch.py {path} --model MODULE:FUNCTION --size PIXELS --out teacher;"
         " then train_teacher.model=teacher"
     )
@@ -59,7 +59,7 @@ def _export(path: Path) -> str:
 
 def _convert(kind: str, path: Path) -> str:
     return (
-        "TensorFlow's file is run as ONNX; convert it:"
+        "a file of TensorFlow is run as ONNX; convert it:"
         f" python -m tf2onnx.convert --{kind} {path} --output teacher.onnx; then train_teacher.model=teacher.onnx"
     )
 

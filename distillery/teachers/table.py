@@ -60,8 +60,10 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 def _read_csv(path: Path) -> pd.DataFrame:
     """Return a table, separated by what its first line has most, without the column of numbers that pandas writes."""
     with path.open(encoding="utf-8-sig") as file:
-        header = file.readline()
-    table = pd.read_csv(path, sep=max(",;\t", key=header.count))
+        header, row = file.readline(), file.readline()
+    separator = max(",;\t", key=header.count)
+    decimal = "," if separator == ";" and "," in row else "."  # as a spreadsheet writes it in many countries
+    table = pd.read_csv(path, sep=separator, decimal=decimal)
     first = table.columns[0]
     return table.drop(columns=first) if first == "Unnamed: 0" and pd.api.types.is_integer_dtype(table[first]) else table
 

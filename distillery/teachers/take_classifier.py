@@ -224,7 +224,8 @@ def _choose(
         raise InputError(
             f"{path}: whatever its pixels mean, it hardly does better than by guessing: at best"
             f" {100 * best.accuracy:.1f} % of {best.images:,} validation images, {_described(best.name)}; the table is"
-            " above; accepted: a classifier of these classes; do its outputs mean others? see train_teacher.classes"
+            " above; accepted: a classifier of these classes; do its outputs mean others? see train_teacher.classes; do"
+            " its pixels? see train_teacher.preprocessing"
         )
     if not given:
         name, *others = comparison.alike
@@ -234,8 +235,9 @@ def _choose(
     mine = next(score for score in comparison.scores if score.name == GIVEN)
     if GIVEN not in comparison.left:
         taken.notes.append(
-            f"warning: {path}: its configuration gives {100 * mine.accuracy:.1f} % and a log loss of {mine.loss:.3f},"
-            f" {best.name} ({in_words(best.name)}) {100 * best.accuracy:.1f} % and {best.loss:.3f}; is it this model's?"
+            f"warning: {path}: its configuration gives {100 * mine.accuracy:.1f} % and a log loss of {mine.loss:.3f} at"
+            f" temperature {mine.temperature:.2g}, {best.name} ({in_words(best.name)}) {100 * best.accuracy:.1f} % and"
+            f" {best.loss:.3f} at {best.temperature:.2g}; is it this model's?"
             f" train_teacher.preprocessing={comparison.alike[0]} takes the other"
         )
     return GIVEN
