@@ -14,6 +14,7 @@ from app.uploads import ModelInput
 from distillery.data.errors import InputError
 from distillery.data.prepared import DatasetInfo, Split, load_info, load_split
 from distillery.learning.metrics import confusion_matrix
+from distillery.learning.resizing import resized
 
 FileVersion = tuple[str, int, int]  # path, time of the last change, size
 IMPORTING = threading.Lock()
@@ -42,17 +43,22 @@ class LoadedModel:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """The shape of the images that it takes: (height, width, channels)."""
-        return tuple(self.model.image_shape if self.taken else self.model.inputs[0].shape[1:])
+        return self.model.image_shape if self.wrapped else tuple(self.model.inputs[0].shape[1:])
 
     @property
     def classes(self) -> int:
         """The number of classes."""
-        return self.model.classes if self.taken else self.model.outputs[0].shape[-1]
+        return self.model.classes if self.wrapped else self.model.outputs[0].shape[-1]
 
     @property
     def taken(self) -> bool:
         """Whether it is a teacher from elsewhere."""
         return isinstance(self.model, TakenModel)
+
+    @property
+    def wrapped(self) -> bool:
+        """Whether it is no Keras model of the data set's images."""
+        return isinstance(self.model, TakenModel | ResizingModel)
 
 
 class TakenModel:
@@ -68,6 +74,25 @@ class TakenModel:
         teacher, info = TakenTeacher(folder), load_info(PREPARED)
         self.image_shape, self.classes, self.bytes = info.image_shape, len(info.classes), teacher.bytes
         self.predict_on_batch, self.count_params = teacher.predict, lambda: teacher.parameters
+
+
+class ResizingModel:
+    """A student that takes images of another size than the data set's, with what pages ask of a Keras model.
+
+    Args:
+        model: the student.
+        size: height and width of the data set's images.
+    """
+
+    def __init__(self, model, size: tuple[int, int]):
+        *own, channels = model.inputs[0].shape[1:]
+        self._model, self._own = model, tuple(own)
+        self.image_shape, self.classes = (*size, channels), model.outputs[0].shape[-1]
+        self.count_params = model.count_params
+
+    def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
+        """Return the logits of the data set's images, uint8, (n, height, width, channels)."""
+        return self._model.predict_on_batch(resized(images, self._own))
 
 
 def file_version(path: Path) -> FileVersion:
@@ -90,7 +115,7 @@ def models() -> tuple[dict[str, LoadedModel], list[str]]:
     for role, file in files.items():
         version = file_version(file.path)
         try:
-            model = _model(str(file.path), version)
+            model = _model(str(file.path), version, file.prepared_size)
         except InputError as error:
             problems.append(f"{error}; {results.REPRO}" if "dvc repro" not in str(error) else str(error))
             continue
@@ -103,7 +128,7 @@ def models() -> tuple[dict[str, LoadedModel], list[str]]:
 
 
 @st.cache_resource(show_spinner="Loading the models…", max_entries=6)
-def _model(path: str, version: FileVersion):
+def _model(path: str, version: FileVersion, prepared_size: tuple[int, int] | None):
     from pipeline.__main__ import quiet_import
 
     if Path(path).name == results.TAKEN_TEACHER.name:
@@ -111,7 +136,8 @@ def _model(path: str, version: FileVersion):
     # Keras takes seconds, and without models no page needs it. Two visitors may not redirect the terminal at once.
     with IMPORTING, quiet_import():
         from distillery.learning.saving import load_model
-    return load_model(path)
+    model = load_model(path)
+    return ResizingModel(model, prepared_size) if prepared_size else model
 
 
 def dataset_info() -> tuple[DatasetInfo | None, str | None]:

@@ -34,11 +34,13 @@ class ModelFile:
         path: the file.
         seed: of the student that was best on validation; None for the teacher.
         omitted_classes: names of the classes that a student never saw.
+        prepared_size: height and width of the images that a student of another size learned from; None for its own.
     """
 
     path: Path
     seed: int | None
     omitted_classes: tuple[str, ...]
+    prepared_size: tuple[int, int] | None = None
 
 
 def find_models() -> tuple[dict[str, ModelFile], list[str]]:
@@ -76,7 +78,9 @@ def _chosen_student(role: str) -> ModelFile:
     choice = read_json(path)
     try:
         seed = int(choice["chosen_seed"])
-        return ModelFile(path.parent / f"seed_{seed}.keras", seed, tuple(choice["omitted_classes"]))
+        size = choice.get("prepared_size")
+        omitted = tuple(choice["omitted_classes"])
+        return ModelFile(path.parent / f"seed_{seed}.keras", seed, omitted, size and tuple(size))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not as the pipeline writes it ({error!r}); {REPRO}") from None
 

@@ -59,7 +59,7 @@ def median_and_spread(values: np.ndarray) -> dict[str, float]:
 
 def latency_and_throughput(
     models: Mapping[str, tuple[Callable[[Path], Predict], Path]],
-    images: np.ndarray,
+    images: np.ndarray | Mapping[str, np.ndarray],
     rounds: int,
     here: Mapping[str, Predict] | None = None,
 ) -> dict[str, dict]:
@@ -71,7 +71,7 @@ def latency_and_throughput(
 
     Args:
         models: by name, a function of a module and the path that it loads the model from.
-        images: uint8, (n, height, width, channels).
+        images: uint8, (n, height, width, channels); by name where models take images of other sizes.
         rounds: how often one image is timed; the batch of all a tenth as often. Each turn has at least one of both.
         here: by name, models of a runtime that this process has loaded and that takes seconds to load again; nothing
             else may run in it meanwhile.
@@ -79,12 +79,13 @@ def latency_and_throughput(
     Raises:
         InputError: when the process of a model ends by itself.
     """
+    shown = images if isinstance(images, Mapping) else dict.fromkeys([*models, *(here or {})], images)
     calls, (one, many) = {}, (-(-rounds // TURNS), -(-max(3, rounds // 10) // TURNS))
     with ExitStack() as processes:
         for name, (load, path) in models.items():
-            calls[name] = processes.enter_context(_process(load, path, images, one, many))
+            calls[name] = processes.enter_context(_process(load, path, shown[name], one, many))
         for name, predict in (here or {}).items():
-            calls[name] = partial(_time, predict, images, one, many)
+            calls[name] = partial(_time, predict, shown[name], one, many)
         for call in calls.values():
             call()  # until all have loaded, none can be timed in peace
         random = generator(Purpose.TIMING)
@@ -92,7 +93,7 @@ def latency_and_throughput(
         for _ in range(TURNS):
             for name in random.permutation(list(calls)):
                 turns[name].append(calls[name]())
-    return {name: _summary(of_name, len(images)) for name, of_name in turns.items()}
+    return {name: _summary(of_name, len(shown[name])) for name, of_name in turns.items()}
 
 
 @contextmanager

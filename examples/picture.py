@@ -31,7 +31,7 @@ def read_picture(file: str | Path, preprocessing: dict) -> np.ndarray:
         file: the picture.
         preprocessing: the content of `preprocessing.json`.
     """
-    height, width = preprocessing["size"]
+    height, width = preprocessing.get("prepared_size", preprocessing["size"])
     with Image.open(file) as image:
         image.draft(None, (2 * width, 2 * height))  # JPEG alone: a large one is decoded at a part of its size
         image = upright(image)
@@ -52,6 +52,9 @@ def read_picture(file: str | Path, preprocessing: dict) -> np.ndarray:
     image = image.crop((left, top, left + part[0], top + part[1]))
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling[preprocessing["resample"].upper()])
+    height, width = preprocessing["size"]  # another one, where the model saw images that were scaled once more
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling[preprocessing["final_resample"].upper()])
     return np.asarray(image).reshape(height, width, preprocessing["channels"])
 
 

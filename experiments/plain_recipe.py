@@ -84,15 +84,15 @@ def recipes(params: Params, count: int) -> Iterator[dict[str, Any]]:
 def scores(params: Params, recipe: Mapping[str, Any], seeds: list[int]) -> dict[str, float]:
     """Return accuracy and loss on validation images of students with a recipe, means over the seeds."""
     # These import Keras, for which nobody waits who asks for help.
-    from distillery.learning.models import ModelSpec
+    from distillery.learning.models import student_spec
     from distillery.learning.prediction import predict_logits
     from distillery.students.train import SeedTrainer
 
     student, info = params.student, load_info(PREPARED)
     plain = plain_recipe(student, SimpleNamespace(**recipe))
-    data = load_training_set(PREPARED, Policy(), 1, student.omit_classes)
+    spec = student_spec(student, info, plain.dropout)
+    data = load_training_set(PREPARED, Policy(), 1, student.omit_classes, spec.size)
     examples = replace(data.examples, views=None, augmentation=plain.augmentation)
-    spec = ModelSpec(student.model, info.image_shape, len(info.classes), plain.dropout)
     trainer = SeedTrainer(spec, plain.training, seeds[0], len(examples.indices), label_smoothing=plain.label_smoothing)
     accuracies, losses = [], []
     for seed in seeds:

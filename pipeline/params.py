@@ -37,6 +37,7 @@ from distillery.teachers.source import OWN_FILES, find_source
 from pipeline import catalogue
 from pipeline.flat import flat
 
+WEIGHTS = (".weights.h5", ".h5", ".hdf5", ".keras")
 RENAMED = {  # what a parameter is called now
     "prepare.folder": "prepare.dataset",
     "student.architecture": "student.model",
@@ -78,8 +79,16 @@ def _dataset(value: str) -> str:
     return _one_of("datasets", "load", value, "a folder with one subfolder per class, or a `.py` file of your own")
 
 
-def _architecture(value: str) -> str:
-    return _one_of("architectures", "features", value, "a `.py` file of your own")
+def _student(value: str) -> str:
+    if value.endswith(".keras") and Path(value).is_file():
+        return value
+    return _one_of("architectures", "features", value, "a `.py` file of your own, or a `.keras` file to start from")
+
+
+def _weights(value: str) -> str:
+    if value in ("none", "imagenet") or (value.endswith(WEIGHTS) and Path(value).is_file()):
+        return value
+    raise ValueError(f"accepted: none, imagenet, or a file that ends in {', '.join(WEIGHTS)}")
 
 
 def _teacher(value: str) -> str:
@@ -118,7 +127,8 @@ def _method(value: str) -> str:
 
 
 Dataset = Annotated[str, AfterValidator(_readable(_dataset))]
-Architecture = Annotated[str, AfterValidator(_readable(_architecture))]
+StudentModel = Annotated[str, AfterValidator(_readable(_student))]
+Weights = Annotated[str, AfterValidator(_readable(_weights))]
 Teacher = Annotated[str, AfterValidator(_readable(_teacher))]
 Preprocessing = Annotated[str, AfterValidator(_readable(_preprocessing))]
 TeacherClasses = Annotated[str | dict | None, AfterValidator(_readable(_teacher_classes))]
@@ -196,7 +206,17 @@ class Training(Section):
 class Student(Training):
     """The small model, and how it learns: distilled, and from the labels alone but for section `train_scratch`."""
 
-    model: Architecture = Field(description="the small model: a file of architectures/, or your own")
+    model: StudentModel = Field(
+        description="the small model: a file of architectures/, or your own; or a `.keras` file to start from"
+    )
+    # The next three need not stand in the file.
+    weights: Weights = Field(
+        "none",
+        description="what all layers but the last start from, distilled and from scratch: `none`: drawn by the seed;"
+        " `imagenet`: Keras's own; or a file of weights",
+    )
+    input_size: InputSize = Field("auto", description="pixels of each side that it takes; `auto`: as prepared")
+    width: float = Field(1.0, gt=0, le=8, description="multiplies the channels of architectures that have a width")
     max_shift: MaxShift = Field(
         description="augmented views: the largest shift in pixels, up to a quarter of the shorter side"
     )
@@ -206,6 +226,13 @@ class Student(Training):
     )
     omit_classes: ClassNames = Field(description="names of classes left out of the students' training data")
     seeds: Seeds = Field(description="one student per seed; a list of seeds, or how many")
+
+    @field_validator("weights", "width")
+    @classmethod
+    def _keras_file_brings_both(cls, value: str | float, info: ValidationInfo) -> str | float:
+        if str(info.data.get("model")).endswith(".keras") and value not in ("none", 1.0):
+            raise ValueError(f"the weights and the width are those of {info.data['model']}; accepted: none, 1.0")
+        return value
 
     @field_validator("views")
     @classmethod
@@ -474,7 +501,9 @@ def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any
 
 ACCEPTED = {  # of parameters whose check is a function
     "prepare.dataset": "a file of `datasets/`, a `.py` file that defines `load`, or a folder of images",
-    "student.model": "a file of `architectures/`, or a `.py` file that defines `features`",
+    "student.model": "a file of `architectures/`, a `.py` file that defines `features`, or a `.keras` file",
+    "student.weights": "`none`, `imagenet`, or a `.weights.h5`, `.h5` or `.keras` file",
+    "student.input_size": "`auto`, or a whole number, from 1 to 4,096",
     "train_teacher.model": "a file of `architectures/`, a `.py` file that defines `features`, a `.onnx`, `.keras` or"
     " `.h5` file, a folder with one, or a `.parquet` or `.csv` table of outputs",
     "train_teacher.preprocessing": "`auto`, the name of a convention (docs/teachers.md), or a file",

@@ -70,7 +70,7 @@ def _take(folder: Path) -> tuple[Path, FileLock] | None:
 
 
 def stage_fingerprint(stage: str, parameters: Mapping[str, Any]) -> str:
-    """Return a digest of all that a stage's result depends on: what `dvc.yaml` names, and the libraries' versions.
+    """Return a digest of all that a stage's result depends on: what `dvc.yaml` and parameters name, and versions.
 
     Args:
         stage: its name in `dvc.yaml`.
@@ -80,6 +80,7 @@ def stage_fingerprint(stage: str, parameters: Mapping[str, Any]) -> str:
         "stage": stage,
         "parameters": stage_parameters(stage, parameters),
         "deps": {dep: _content(Path(dep)) for dep in stage_deps(stage, parameters)},
+        "named": _named_files(stage_parameters(stage, parameters)),
         "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
         "versions": {package: _version(package) for package in LIBRARIES},
     }
@@ -92,6 +93,12 @@ def _content(path: Path) -> Any:
         files = (file for file in sorted(path.rglob("*")) if file.suffix in (".py", ".json"))
         return {str(file.relative_to(path)): file_digest(file) for file in files}
     return file_digest(path) if path.is_file() else None
+
+
+def _named_files(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Return the digests of files that parameters name: not all are deps, which DVC wants to be there always."""
+    named = (value for value in parameters.values() if isinstance(value, str))
+    return {value: file_digest(Path(value)) for value in named if Path(value).is_file()}
 
 
 def _version(package: str) -> str | None:

@@ -11,10 +11,11 @@ from distillery.distillation.distiller import Distiller
 from distillery.distillation.methods import load_method
 from distillery.distillation.transfer_set import load_transfer_set
 from distillery.learning.augmentation import Policy
-from distillery.learning.models import ModelSpec
-from distillery.students.choice import save_choice
+from distillery.learning.models import student_spec
+from distillery.learning.resizing import resized_info
+from distillery.students.choice import WEIGHTS, save_choice
 from distillery.students.results import EpochMeans, students_result
-from distillery.students.train import SeedTrainer, train_students
+from distillery.students.train import SeedTrainer, starting_point, train_students
 from distillery.students.training_set import load_training_set
 
 PREPARED, TRANSFER, STUDENTS = Path("data/prepared"), Path("data/transfer"), Path("models/distilled")
@@ -27,7 +28,8 @@ def main(params, run, resume_folder: Path | None = None) -> None:
     info = load_info(PREPARED)
     info.check_shift("student.max_shift", student.max_shift)
     policy = Policy(student.max_shift, student.horizontal_flip)
-    data = load_training_set(PREPARED, policy, student.views, student.omit_classes)
+    spec = student_spec(student, info)
+    data = load_training_set(PREPARED, policy, student.views, student.omit_classes, spec.size)
     outputs, teacher_digest = load_transfer_set(TRANSFER, data.digest, data.examples.views)
     data = replace(data, examples=replace(data.examples, teacher=outputs))
     run.dataset(info, context="training")
@@ -37,7 +39,6 @@ def main(params, run, resume_folder: Path | None = None) -> None:
     def distil(model) -> Distiller:
         return Distiller(model, settings.temperature, settings.alpha, soft_loss=soft_loss, t_squared=settings.t_squared)
 
-    spec = ModelSpec(student.model, info.image_shape, len(info.classes), student.dropout)
     trainer = SeedTrainer(spec, student, student.seeds[0], len(data.examples.indices), distil)
     run.tags({"distillery.precision": trainer.precision})
     means = EpochMeans(data.validation.labels, len(info.classes), len(student.seeds))
@@ -45,6 +46,13 @@ def main(params, run, resume_folder: Path | None = None) -> None:
     def on_epoch_end(seed: int, epoch) -> None:
         run.student_epoch(seed, epoch, means.add(epoch), info.classes)
 
+    start = starting_point(spec, info)
+    if WEIGHTS in start:
+        print(
+            f"DVC does not see a change of {student.weights}; after one, run `dvc repro --force --single-item distill"
+            " train_scratch`",
+            flush=True,
+        )
     students = train_students(trainer, student.seeds, data, STUDENTS, on_epoch_end, resume_folder)
     result = students_result(students, data.validation.labels, len(info.classes))
     metrics = result.metrics
@@ -57,9 +65,10 @@ def main(params, run, resume_folder: Path | None = None) -> None:
             run.metrics(scores, step=len(folds), time=fold.ended)
         metrics = metrics | {"cross_validation": fold_metrics(folds)}
 
-    chosen = save_choice(STUDENTS, result.accuracies, student.omit_classes, teacher_digest, trainer.precision)
+    chosen = save_choice(STUDENTS, result.accuracies, student.omit_classes, teacher_digest, trainer.precision, start)
     write_json(METRICS, metrics)
     write_table(CURVES, means.curves)
     numbers = {"best": metrics, "parameters": students[0].parameters, "chosen_seed": chosen}
     run.metrics(numbers, time=students[-1].result.epochs[-1].ended)
-    run.training_result("student", result.confusion, info, curves=CURVES, model=STUDENTS / f"seed_{chosen}.keras")
+    seen = resized_info(info, spec.size)
+    run.training_result("student", result.confusion, seen, curves=CURVES, model=STUDENTS / f"seed_{chosen}.keras")

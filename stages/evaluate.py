@@ -19,6 +19,7 @@ from distillery.evaluation.roles import ROLES, RoleOutputs
 from distillery.evaluation.unseen import Unseen, corrected_predictions
 from distillery.learning.metrics import by_class_name
 from distillery.learning.onnx_model import OnnxModel, load_onnx
+from distillery.learning.resizing import resized
 from distillery.students.choice import Students, load_students, onnx_models, predict_students
 from distillery.teachers.teacher import Teacher, load_teacher
 from distillery.timing import cores, latency_and_throughput, processor, speedup
@@ -96,6 +97,11 @@ def main(params, run) -> None:
 def load_models() -> Models:
     """Return the models that the training stages made."""
     teacher, students = load_teacher(TEACHER), {role: load_students(folder) for role, folder in STUDENTS.items()}
+    if any(of_role.start != students["distilled"].start for of_role in students.values()):
+        raise InputError(
+            f"{STUDENTS['scratch']} started otherwise than {STUDENTS['distilled']}; run `dvc repro --force"
+            " --single-item distill train_scratch`"
+        )
     if students["distilled"].teacher_digest != teacher.digest:
         raise InputError(f"{STUDENTS['distilled']} learned from another teacher than {TEACHER}; run `dvc repro`")
     return Models(teacher, students, {role: onnx_models(of_role) for role, of_role in students.items()})
@@ -177,15 +183,18 @@ def measure(models: Models, images: np.ndarray, rounds: int) -> dict:
 
     Both run in ONNX Runtime, since Keras's own overhead would hide the difference; a teacher that ONNX does not have
     runs in Keras, and `machine` says so. A teacher from elsewhere is timed with what is done to its pixels. A table of
-    outputs has no speed.
+    outputs has no speed. The student is given images of the size that it takes.
     """
-    loads = {"distilled": (load_onnx, models.students["distilled"].chosen.with_suffix(".onnx"))}
+    student = models.students["distilled"]
+    size = models.onnx["distilled"][student.chosen_seed].image_shape[:2]
+    shown = {"teacher": images, "distilled": resized(images, size)}
+    loads = {"distilled": (load_onnx, student.chosen.with_suffix(".onnx"))}
     here = {}
     if models.teacher.timed:
         loads["teacher"] = models.teacher.timed
     elif models.teacher.runtime:
         here["teacher"] = models.teacher.predict
-    timed = latency_and_throughput(loads, images, rounds, here)
+    timed = latency_and_throughput(loads, shown, rounds, here)
     timing = {role: timed[role] for role in ("teacher", "distilled") if role in timed}
     if "teacher" in timing:
         timing["speedup"] = speedup(timing["teacher"], timing["distilled"])

@@ -14,6 +14,7 @@ from distillery.export.formats import FORMATS
 from distillery.export.preprocessing import described
 from distillery.export.student import ExportedStudent
 from distillery.learning.prediction import Predict, predict_in_batches
+from distillery.learning.resizing import resized_info, resized_split
 from distillery.learning.saving import load_model
 from distillery.students.choice import load_students
 from distillery.timing import latency_and_throughput
@@ -31,9 +32,10 @@ def main(params, run) -> None:
     train, validation, test = (load_split(PREPARED, part) for part in ("train", "validation", "test"))
     run.dataset(info, context="export")
     students = load_students(DISTILLED)
-    seed = students.chosen_seed
-    calibration_images = sample(train, settings.calibration_images, params.prepare.seed)
-    student = ExportedStudent(students.chosen, load_model(students.chosen), calibration_images)
+    seed, model = students.chosen_seed, load_model(students.chosen)
+    size = model.input_shape[1:3]
+    train, validation, test = (resized_split(split, size) for split in (train, validation, test))
+    student = ExportedStudent(students.chosen, model, sample(train, settings.calibration_images, params.prepare.seed))
 
     paths = {name: EXPORTED / format.FILE for name, format in FORMATS.items()}
     print(f"the student of seed {seed} as {', '.join(path.name for path in paths.values())}", flush=True)
@@ -42,7 +44,7 @@ def main(params, run) -> None:
     classes = EXPORTED / "classes.txt"
     classes.write_text("\n".join(info.classes) + "\n", encoding="utf-8")
     preprocessing = EXPORTED / "preprocessing.json"
-    write_json(preprocessing, described(info))
+    write_json(preprocessing, described(resized_info(info, size)))
     predict = {name: format.load(paths[name]) for name, format in FORMATS.items()}
 
     # Whether the int8 student is good enough is decided on validation images, as every choice is.

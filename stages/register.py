@@ -7,10 +7,12 @@ import numpy as np
 from distillery.data.files import atomic_write, file_digest, read_json, write_json
 from distillery.data.prepared import load_info
 from distillery.data.tables import read_table
+from distillery.learning.resizing import resized_info
 from distillery.model_card import CardData, model_card, student_name
 
 PREPARED = Path("data/prepared")
 STUDENT = Path("models/exported/student.keras")
+PREPROCESSING = Path("models/exported/preprocessing.json")
 CHOICE = Path("models/distilled/students.json")
 METRICS = Path("metrics")
 PREDICTIONS = Path("plots/evaluate/predictions.csv")
@@ -21,6 +23,7 @@ RECEIPT = Path("models/registered.json")  # not in Git: a fresh clone has no reg
 def main(params, run) -> None:
     """Write the card and register the student."""
     info, choice, predictions = load_info(PREPARED), read_json(CHOICE), read_table(PREDICTIONS, text=True)
+    seen = resized_info(info, tuple(read_json(PREPROCESSING)["size"]))
     number = {name: position for position, name in enumerate(info.classes)}
     labels, predicted = (predictions[column].map(number).to_numpy() for column in ("actual", "distilled"))
 
@@ -28,7 +31,7 @@ def main(params, run) -> None:
     sections = model_card(
         CardData(
             name=name,
-            info=info,
+            info=seen,
             parameters=params.flat(),
             labels=labels,
             predicted=predicted,
@@ -43,6 +46,6 @@ def main(params, run) -> None:
         temporary.write_text("\n".join(sections), encoding="utf-8")
     run.dataset(info, context="evaluation")
     run.artifact(CARD)
-    run.register(STUDENT, name, digest, card=sections, correct=np.equal(labels, predicted), info=info)
+    run.register(STUDENT, name, digest, card=sections, correct=np.equal(labels, predicted), info=seen)
     write_json(RECEIPT, {"name": name, "student_sha256": digest})
     print(f"{CARD} written; the student is registered as {name}", flush=True)

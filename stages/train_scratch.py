@@ -14,11 +14,12 @@ from distillery.data.files import write_json
 from distillery.data.prepared import load_info
 from distillery.data.tables import write_table
 from distillery.learning.augmentation import Policy
-from distillery.learning.models import ModelSpec
+from distillery.learning.models import ModelSpec, student_spec
+from distillery.learning.resizing import resized_info
 from distillery.students.choice import save_choice
 from distillery.students.plain_recipe import plain_recipe, shared_recipe
 from distillery.students.results import EpochMeans, students_result
-from distillery.students.train import SeedTrainer, train_students
+from distillery.students.train import SeedTrainer, starting_point, train_students
 from distillery.students.training_set import TrainingSet, load_training_set
 
 PREPARED = Path("data/prepared")
@@ -33,12 +34,12 @@ def main(params, run, resume_folder: Path | None = None) -> None:
     info.check_shift("student.max_shift", student.max_shift)
     info.check_shift("train_scratch.max_shift", own.max_shift or 0)
     policy = Policy(student.max_shift, student.horizontal_flip)
-    views = load_training_set(PREPARED, policy, student.views, student.omit_classes)
+    recipe = plain_recipe(student, own)
+    spec = student_spec(student, info, recipe.dropout)
+    views = load_training_set(PREPARED, policy, student.views, student.omit_classes, spec.size)
     run.dataset(info, context="training")
 
-    recipe = plain_recipe(student, own)
     fresh = replace(views, examples=replace(views.examples, views=None, augmentation=recipe.augmentation))
-    spec = ModelSpec(student.model, info.image_shape, len(info.classes), recipe.dropout)
     trainer = SeedTrainer(
         spec, recipe.training, student.seeds[0], len(views.examples.indices), label_smoothing=recipe.label_smoothing
     )
@@ -51,13 +52,14 @@ def main(params, run, resume_folder: Path | None = None) -> None:
     print("plain training with its own recipe", flush=True)
     students = train_students(trainer, student.seeds, fresh, STUDENTS, on_epoch_end, resume_folder)
     result = students_result(students, views.validation.labels, len(info.classes))
-    chosen = save_choice(STUDENTS, result.accuracies, student.omit_classes, None, trainer.precision)
+    start = starting_point(spec, info)
+    chosen = save_choice(STUDENTS, result.accuracies, student.omit_classes, None, trainer.precision, start)
     if recipe == shared_recipe(student) and student.views == 1:
         print("its recipe is that of the distilled students: no others are trained", flush=True)
         shutil.copytree(STUDENTS, SAME_RECIPE, dirs_exist_ok=True)
         same = result.metrics
     else:
-        same = train_with_shared_recipe(params, spec, views, run, resume_folder)
+        same = train_with_shared_recipe(params, spec, views, start, run, resume_folder)
 
     if warning := doubt(result.metrics, same, len(views.validation.labels)):
         print(f"warning: {warning}", flush=True)
@@ -67,7 +69,8 @@ def main(params, run, resume_folder: Path | None = None) -> None:
     write_table(CURVES, means.curves)
     numbers = {"best": metrics, "parameters": students[0].parameters, "chosen_seed": chosen}
     run.metrics(numbers, time=students[-1].result.epochs[-1].ended)
-    run.training_result("student", result.confusion, info, curves=CURVES, model=STUDENTS / f"seed_{chosen}.keras")
+    seen = resized_info(info, spec.size)
+    run.training_result("student", result.confusion, seen, curves=CURVES, model=STUDENTS / f"seed_{chosen}.keras")
 
 
 def doubt(own: Mapping[str, float], same: Mapping[str, float], images: int) -> str:
@@ -90,7 +93,7 @@ def doubt(own: Mapping[str, float], same: Mapping[str, float], images: int) -> s
 
 
 def train_with_shared_recipe(
-    params, spec: ModelSpec, data: TrainingSet, run, resume_folder: Path | None
+    params, spec: ModelSpec, data: TrainingSet, start: Mapping, run, resume_folder: Path | None
 ) -> dict[str, float]:
     """Write students whose recipe is that of the distilled ones, without a teacher, and return their metrics."""
     student = params.student
@@ -105,5 +108,5 @@ def train_with_shared_recipe(
     folder = resume_folder and resume_folder / "same_recipe"
     students = train_students(trainer, student.seeds, data, SAME_RECIPE, on_epoch_end, folder)
     result = students_result(students, data.validation.labels, spec.classes)
-    save_choice(SAME_RECIPE, result.accuracies, student.omit_classes, None, trainer.precision)
+    save_choice(SAME_RECIPE, result.accuracies, student.omit_classes, None, trainer.precision, start)
     return result.metrics

@@ -15,7 +15,7 @@ from distillery.learning.batches import Batches, Examples
 from distillery.learning.checkpoint import Checkpoint
 from distillery.learning.devices import check_devices
 from distillery.learning.metrics import confusion_matrix, expected_calibration_error, negative_log_likelihood
-from distillery.learning.models import ModelSpec, build_model, float32_copy
+from distillery.learning.models import ModelSpec, build_model, float32_copy, student_spec
 from distillery.learning.precision import resolve_precision
 from distillery.learning.prediction import Predict, predict_logits
 from distillery.learning.training import TrainingResult, compile_model, fit, taken_result, training_sample
@@ -164,4 +164,4 @@ def check_students(params, info: DatasetInfo) -> None:
             f"params.yaml: distill.folds: found {params.distill.folds}; accepted: up to the number of images that"
             f" students learn from, {images}"
         )
-    build_model(ModelSpec(student.model, info.image_shape, len(info.classes)), seed=0)
+    build_model(student_spec(student, info, dropout=0.0), seed=0)

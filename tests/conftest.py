@@ -137,6 +137,20 @@ def started(folder: Path, stage: str) -> subprocess.Popen:
     )
 
 
+def kill_after(process: subprocess.Popen, words: str) -> str:
+    """SIGKILL as soon as the process has printed `words`."""
+    said = ""
+    for line in process.stdout:
+        said += line
+        if words in line:
+            break
+    else:
+        raise AssertionError(f"it ended without saying {words!r}: {said}")
+    process.kill()
+    process.wait()
+    return said
+
+
 def change_params(folder: Path, changes: dict[str, dict]) -> None:
     yaml = YAML()
     path = folder / "params.yaml"

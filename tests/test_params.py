@@ -71,6 +71,13 @@ def test_default_is_accepted_and_complete():
         ("student", "model", "architectures/nope.py", "accepted: architectures/cnn.py, "),
         ("student", "model", "architectures", "accepted: architectures/cnn.py, "),
         ("student", "model", "datasets/mnist.py", "the file defines no function `features`"),
+        ("student", "model", "nowhere.keras", "or a `.keras` file to start from"),
+        ("student", "weights", "resnet", "accepted: none, imagenet, or a file that ends in .weights.h5, .h5"),
+        ("student", "weights", "nowhere.keras", "accepted: none, imagenet, or a file"),
+        ("student", "weights", "params.yaml", "accepted: none, imagenet, or a file"),
+        ("student", "input_size", 0, "accepted: pixels of each side"),
+        ("student", "input_size", "as is", "accepted: pixels of each side"),
+        ("student", "width", 0.0, "greater than 0"),
         ("student", "epochs", 2.5, "integer"),
         ("student", "epochs", True, "integer"),
         ("student", "seeds", [], "1 to 100"),
@@ -241,7 +248,11 @@ def bad_values(value) -> st.SearchStrategy:
     return st.none() | other
 
 
-OPEN = {("train_teacher", "input_size"), ("train_teacher", "output")}  # that take what their default is not
+OPEN = {
+    ("student", "input_size"),
+    ("train_teacher", "input_size"),
+    ("train_teacher", "output"),
+}  # that take what their default is not
 
 
 @settings(max_examples=400, deadline=None)
@@ -344,6 +355,20 @@ def test_a_key_with_a_line_end_stays_in_one_line(tmp_path):
         load_params(tmp_path / "params.yaml")
     assert len(str(caught.value).splitlines()) == 1
     assert "unknown key 'i\\u2028mage_size'" in str(caught.value)
+
+
+def test_keras_file_brings_its_weights_and_its_width(tmp_path):
+    own = tmp_path / "own.keras"
+    own.touch()
+    tree = changed("student", "model", str(own))
+    assert load_params(write(tmp_path, tree)).student.model == str(own)
+    for key, value in (("weights", "imagenet"), ("weights", str(own)), ("width", 0.5)):
+        tree["student"][key] = value
+        with pytest.raises(
+            InputError, match=rf"student\.{key}: found .*; the weights and the width are those of .*own"
+        ):
+            load_params(write(tmp_path, tree))
+        tree["student"][key] = TREE["student"][key]
 
 
 def test_views_without_augmentation_raise_input_error(tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, change_params, environment, run, spec, started, store, tracked, wait_for_sync
+from conftest import ROOT, change_params, environment, kill_after, run, spec, started, store, tracked, wait_for_sync
 
 from distillery import Distiller, build_model, save_model
 from distillery.data.errors import InputError
@@ -20,6 +20,7 @@ from distillery.learning.augmentation import Policy, Views
 from distillery.learning.batches import Batches, Examples
 from distillery.learning.checkpoint import Checkpoint
 from distillery.learning.models import float32_copy
+from distillery.learning.resizing import resized_split
 from distillery.learning.settings import Training
 from distillery.learning.training import compile_model, fit
 from distillery.students.train import SeedTrainer, train_students
@@ -79,12 +80,21 @@ def test_teacher_stopped_after_an_epoch_ends_with_the_same_bytes(digits, tmp_pat
     assert not (tmp_path / "never.keras").exists()
 
 
-def test_students_stopped_at_an_epoch_end_with_the_same_bytes(digits, tmp_path):
+@pytest.mark.parametrize(
+    ("architecture", "changes", "stops"),
+    [
+        ("dense_128", {}, [(5, 1), (6, 1)]),
+        ("resnet_20", {"image_shape": (12, 12, 1), "width": 0.25}, [(6, 1)]),  # moving statistics, scaled views
+    ],
+)
+def test_students_stopped_at_an_epoch_end_with_the_same_bytes(digits, tmp_path, architecture, changes, stops):
     images, labels = digits[0][:600], digits[1][:600]
     logits = np.random.default_rng(0).normal(size=(3, 600, 10)).astype(np.float32)
     views = Views(Policy(max_shift=1), 600, 3)
-    examples = Examples(images, labels, np.arange(600), views, {"logits": logits})
-    data = TrainingSet(examples, Split(digits[0][600:800], digits[1][600:800], "validation"), "train")
+    built_from = spec(architecture, dropout=0.3, **changes)
+    examples = Examples(images, labels, np.arange(600), views, {"logits": logits}, size=built_from.size)
+    validation = resized_split(Split(digits[0][600:800], digits[1][600:800], "validation"), built_from.size)
+    data = TrainingSet(examples, validation, "train")
     training = Training(**TRAINING | {"epochs": 2})
 
     def train(folder: Path, resume_folder: Path | None, stop_at: tuple[int, int] | None = None) -> list:
@@ -95,13 +105,12 @@ def test_students_stopped_at_an_epoch_end_with_the_same_bytes(digits, tmp_path):
             if (seed, epoch.number) == stop_at:
                 raise Stopped
 
-        built_from = spec("dense_128", dropout=0.3)
         trainer = SeedTrainer(built_from, training, 5, 600, lambda model: Distiller(model, 4.0, 0.1))
         train_students(trainer, [5, 6], data, folder, on_epoch_end, resume_folder)
         return seen
 
     seen = train(tmp_path / "undisturbed", None)
-    for stop_at in ((5, 1), (6, 1)):
+    for stop_at in stops:
         folder = tmp_path / f"stopped at {stop_at}"
         with pytest.raises(Stopped):
             train(tmp_path / "never", folder, stop_at)
@@ -142,6 +151,7 @@ def project(tmp_path, monkeypatch):
         shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "own.weights.h5").write_text("weights")
     (tmp_path / "data/prepared").mkdir(parents=True)
     (tmp_path / "data/prepared/dataset.json").write_text('{"digests": {"train": "ab"}}')
     monkeypatch.chdir(tmp_path)
@@ -171,6 +181,8 @@ def test_changed_parameters_data_or_code_have_another_fingerprint(project, monke
         lambda: (project / "distillery/learning/new.py").write_text("# a new module in a folder of code"),
         lambda: (project / "methods/kd.py").write_text("def loss(labels, teacher, student, temperature): pass"),
         lambda: (project / "architectures/dense_800_800.py").write_text("def features(pixels, dropout): pass"),
+        lambda: change_params(project, {"student": {"weights": "own.weights.h5"}}),
+        lambda: (project / "own.weights.h5").write_text("other weights at the same place"),
         lambda: monkeypatch.setenv("KERAS_BACKEND", "jax"),
     ):
         change()
@@ -220,20 +232,6 @@ def test_of_two_that_did_the_same_work_the_one_that_was_stopped_is_gone_on_with(
 
 def resume_files(folder: Path) -> set[Path]:
     return set((folder / ".distillery/resume").glob("*/*.npz"))
-
-
-def kill_after(process: subprocess.Popen, words: str) -> str:
-    """SIGKILL as soon as the process has printed `words`."""
-    said = ""
-    for line in process.stdout:
-        said += line
-        if words in line:
-            break
-    else:
-        raise AssertionError(f"it ended without saying {words!r}: {said}")
-    process.kill()
-    process.wait()
-    return said
 
 
 def kill_while_writing(process: subprocess.Popen, folder: Path) -> None:

@@ -57,7 +57,7 @@ def test_student_of_a_seed_does_not_depend_on_other_seeds(digits, tmp_path, dist
     assert result.metrics["val_accuracy"] == result.accuracies[9] == pytest.approx(correct.mean())
     assert result.metrics["val_accuracy_std"] == 0
 
-    save_choice(tmp_path / "both", {4: 0.5, 9: 0.75}, ["3"], "digest", "float32")
+    save_choice(tmp_path / "both", {4: 0.5, 9: 0.75}, ["3"], "digest", "float32", {})
     loaded = load_students(tmp_path / "both")
     assert (loaded.chosen_seed, loaded.omitted_classes, loaded.teacher_digest) == (9, ["3"], "digest")
     assert loaded.paths == {seed: tmp_path / f"both/seed_{seed}.keras" for seed in (4, 9)}

@@ -65,7 +65,7 @@ class CrossValidation:
             others = replace(examples, indices=examples.indices[rest])
             model, result = trainer.train(self.seed, others, data.validation, lambda _: None, checkpoint)
             held_out = examples.indices[fold]
-            predictions = predict_logits(model, examples.images[held_out]).argmax(axis=1)
+            predictions = predict_logits(model, examples.as_they_are(held_out)).argmax(axis=1)
             yield Fold(
                 float(np.mean(predictions == teacher_predictions[fold])),
                 float(np.mean(predictions == examples.labels[held_out])),

@@ -8,6 +8,7 @@ import numpy as np
 
 from distillery.data.random_streams import Purpose, generator
 from distillery.learning.augmentation import Policy, Views, apply, draw
+from distillery.learning.resizing import resized
 
 READ_ROWS = 4096  # read at once from a mapped file
 SEGMENT_BYTES = 2**28  # of images and teacher outputs at once in memory, once more while Keras holds its copy
@@ -26,6 +27,7 @@ class Examples:
         views: each image is shown in the next of its views every epoch; as it is when None.
         teacher: the teacher's outputs by name, each (views, n, ...): of view v of image i at [v, i].
         augmentation: drawn anew for each batch; none when None.
+        size: (height, width) that each view is scaled to; that of the images when None.
     """
 
     images: np.ndarray
@@ -34,10 +36,15 @@ class Examples:
     views: Views | None = None
     teacher: Mapping[str, np.ndarray] = field(default_factory=dict)
     augmentation: Policy | None = None
+    size: tuple[int, int] | None = None
 
     def shown(self) -> np.ndarray:
         """Return the indices of the images to train on, int, (m,)."""
         return np.arange(len(self.labels)) if self.indices is None else self.indices
+
+    def as_they_are(self, indices: np.ndarray | slice) -> np.ndarray:
+        """Return images without augmentation, uint8, (m, height, width, channels), of the size that is learned."""
+        return resized(np.asarray(self.images[indices]), self.size)
 
 
 class Batches:
@@ -65,7 +72,9 @@ class Batches:
         self._examples, self.batch_size, self._seed = examples, batch_size, seed
         self._indices = examples.shown()
         self._shown = len(self._indices) // devices * devices
-        row_bytes = examples.images[:1].nbytes + sum(output[0, :1].nbytes for output in examples.teacher.values())
+        first = slice(0, 1)
+        image_bytes = max(examples.images[first].nbytes, examples.as_they_are(first).nbytes)
+        row_bytes = image_bytes + sum(output[0, :1].nbytes for output in examples.teacher.values())
         self._segment_rows = max(1, segment_bytes // (row_bytes * batch_size)) * batch_size
 
     def __len__(self) -> int:
@@ -93,6 +102,7 @@ class Batches:
                     images[batch], indices[batch], numbers[batch], [epoch, (start + place) // self.batch_size]
                 )
             labels = self._examples.labels[indices]
+            images = resized(images, self._examples.size)
             yield images, {"labels": labels, **outputs} if outputs else labels
 
     def _read(self, indices: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:

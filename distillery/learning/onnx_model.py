@@ -20,6 +20,7 @@ class OnnxModel:
 
     Attributes:
         path: the file.
+        image_shape: of the images that it takes, (height, width, channels).
         parameters: number of weights.
         multiply_adds: of one image.
 
@@ -34,6 +35,7 @@ class OnnxModel:
         options.intra_op_num_threads = len(os.sched_getaffinity(0))
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self.image_shape = tuple(self._session.get_inputs()[0].shape[1:])
             numbers = self._session.get_modelmeta().custom_metadata_map
             self.parameters, self.multiply_adds = int(numbers[PARAMETERS]), int(numbers[MULTIPLY_ADDS])
         except Exception as error:  # ONNX Runtime has an exception for each of its status codes

@@ -260,7 +260,7 @@ def training_accuracy(model: keras.Model, examples: Examples, images: int) -> fl
     correct = 0
     for start in range(0, len(drawn), PREDICT_BATCH):  # the images may lie in a file that is larger than the memory
         batch = drawn[start : start + PREDICT_BATCH]
-        predicted = model.predict_on_batch(np.asarray(examples.images[batch])).argmax(axis=1)
+        predicted = model.predict_on_batch(examples.as_they_are(batch)).argmax(axis=1)
         correct += int((predicted == examples.labels[batch]).sum())
     return correct / len(drawn)
 

@@ -3,12 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from distillery.data.files import read_json, write_json
+from distillery.data.errors import InputError
+from distillery.data.files import file_digest, read_json, write_json
 from distillery.learning.onnx_model import OnnxModel
 from distillery.learning.prediction import predict_in_batches
+from distillery.learning.resizing import ResizedImages
+
+WEIGHTS, PREPARED_SIZE = "weights_sha256", "prepared_size"  # what `starting_point` gives
 
 
 def save_choice(
@@ -17,6 +22,7 @@ def save_choice(
     omitted_classes: Sequence[str],
     teacher_digest: str | None,
     precision: str,
+    start: Mapping[str, Any],
 ) -> int:
     """Choose the seed that is most accurate on validation, the first of equals, and write it beside the students.
 
@@ -26,6 +32,7 @@ def save_choice(
         omitted_classes: names of the classes that the students never saw.
         teacher_digest: SHA-256 of the file of the teacher that they learned from; None from scratch.
         precision: that they were trained in.
+        start: where they start from, as `starting_point` gives it.
 
     Returns:
         The chosen seed.
@@ -39,7 +46,8 @@ def save_choice(
             "omitted_classes": list(omitted_classes),
             "teacher_sha256": teacher_digest,
             "precision": precision,
-        },
+        }
+        | dict(start),
     )
     return chosen
 
@@ -54,6 +62,7 @@ class Students:
         omitted_classes: names of the classes that they never saw.
         teacher_digest: SHA-256 of their teacher's file; None from scratch.
         precision: that they were trained in.
+        start: where they started from, as `starting_point` gives it.
     """
 
     paths: dict[int, Path]
@@ -61,6 +70,7 @@ class Students:
     omitted_classes: list[str]
     teacher_digest: str | None
     precision: str
+    start: dict[str, Any]
 
     @property
     def chosen(self) -> Path:
@@ -72,12 +82,19 @@ def load_students(folder: Path) -> Students:
     """Return the students of a folder.
 
     Raises:
-        InputError: when the file with the choice is missing or damaged.
+        InputError: when the file with the choice is missing or damaged, or the weights that they started from changed.
     """
     choice = read_json(folder / "students.json")
+    start = {name: choice[name] for name in (WEIGHTS, PREPARED_SIZE) if name in choice}
+    for path, digest in start.get(WEIGHTS, {}).items():  # which DVC does not see: `none` is no file to depend on
+        if Path(path).is_file() and file_digest(Path(path)) != digest:
+            raise InputError(
+                f"{path}: changed since the students in {folder} started from it; run `dvc repro --force --single-item"
+                " distill train_scratch`"
+            )
     paths = {int(seed): folder / f"seed_{seed}.keras" for seed in choice["val_accuracy"]}
     rest = (choice[name] for name in ("chosen_seed", "omitted_classes", "teacher_sha256", "precision"))
-    return Students(paths, *rest)
+    return Students(paths, *rest, start)
 
 
 def onnx_models(students: Students) -> dict[int, OnnxModel]:
@@ -90,5 +107,13 @@ def onnx_models(students: Students) -> dict[int, OnnxModel]:
 
 
 def predict_students(models: Mapping[int, OnnxModel], images: np.ndarray) -> np.ndarray:
-    """Return the logits of every student, float32, (seeds, n, classes)."""
+    """Return the logits of every student, float32, (seeds, n, classes).
+
+    Args:
+        models: by seed.
+        images: uint8, (n, height, width, channels), scaled to the size that the students take.
+    """
+    size = next(iter(models.values())).image_shape[:2]
+    if images.shape[1:3] != size:
+        images = ResizedImages(images, size)
     return np.stack([predict_in_batches(model.predict, images) for model in models.values()])

@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
-from distillery.data.prepared import Split
+from distillery.data.files import file_digest
+from distillery.data.prepared import DatasetInfo, Split
 from distillery.learning.batches import Batches, Examples
 from distillery.learning.checkpoint import Checkpoint, Epoch
 from distillery.learning.devices import check_devices
@@ -18,6 +20,7 @@ from distillery.learning.precision import resolve_precision
 from distillery.learning.prediction import predict_logits
 from distillery.learning.saving import save_model
 from distillery.learning.settings import Training
+from distillery.learning.starting_weights import IMAGENET, NONE
 from distillery.learning.training import (
     OnEpochEnd,
     TrainingResult,
@@ -27,6 +30,7 @@ from distillery.learning.training import (
     training_accuracy,
     values,
 )
+from distillery.students.choice import PREPARED_SIZE, WEIGHTS
 from distillery.students.training_set import TrainingSet
 
 CHECKED = 100  # images on which what ONNX Runtime gives is compared
@@ -54,6 +58,25 @@ class TrainedStudent:
     path: Path
 
 
+def starting_point(spec: ModelSpec, info: DatasetInfo) -> dict[str, Any]:
+    """Return what is not usual about where students start from.
+
+    Args:
+        spec: what they are built from.
+        info: of the data set.
+
+    Returns:
+        `weights_sha256`, by its path, where they start from a file of weights; `prepared_size` where they take images
+        of another size.
+    """
+    start: dict[str, Any] = {}
+    if spec.weights not in (NONE, IMAGENET):
+        start[WEIGHTS] = {spec.weights: file_digest(Path(spec.weights))}
+    if spec.size != info.image_shape[:2]:
+        start[PREPARED_SIZE] = list(info.image_shape[:2])
+    return start
+
+
 class SeedTrainer:
     """Trains students one after the other with one compiled model, since compiling takes as long as an epoch or two.
 
@@ -65,8 +88,9 @@ class SeedTrainer:
         distil: wraps a student into the model that is fitted; None trains from scratch.
         label_smoothing: of students from scratch.
 
-    A student starts from the weights that its seed draws without dropout: students of one seed start alike whatever
-    their recipe. In Keras a dropout layer takes random numbers that the layers after it then do not get.
+    A student starts from the weights that its seed draws without dropout, or from those of `spec.weights` and the head
+    that its seed draws: students of one seed start alike whatever their recipe. In Keras a dropout layer takes random
+    numbers that the layers after it then do not get.
 
     Attributes:
         precision: the dtype policy that they are trained in.
@@ -84,7 +108,7 @@ class SeedTrainer:
         check_devices("student.devices", training.devices)
         self.precision = resolve_precision("student.precision", training.precision)
         self._spec, self._training = spec, training
-        self._inference_model = build_model(spec, seed)
+        self._inference_model = build_model(replace(spec, weights=NONE), seed)
         self._student = self._build(seed)
         self._training_model = self._student if distil is None else distil(self._student)
         steps = -(-images // training.batch_size)
@@ -94,7 +118,7 @@ class SeedTrainer:
 
     def _build(self, seed: int) -> keras.Model:
         starting_weights = build_model(replace(self._spec, dropout=0.0), seed).get_weights()
-        model = build_model(self._spec, seed, self.precision, self._training.devices)
+        model = build_model(replace(self._spec, weights=NONE), seed, self.precision, self._training.devices)
         model.set_weights(starting_weights)
         return model
 

@@ -8,6 +8,7 @@ import numpy as np
 from distillery.data.prepared import Split, load_info, load_split, select
 from distillery.learning.augmentation import Policy, Views
 from distillery.learning.batches import Examples
+from distillery.learning.resizing import resized_split
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,8 @@ class TrainingSet:
 
     Attributes:
         examples: all training images, those of omitted classes too, so that indices are those of the teacher's outputs.
-        validation: the validation images, without those of omitted classes: a student that never sees a class is not
-            chosen by it either.
+        validation: the validation images, of the size that students see, without those of omitted classes: a student
+            that never sees a class is not chosen by it either.
         digest: of the training split.
     """
 
@@ -26,7 +27,9 @@ class TrainingSet:
     digest: str
 
 
-def load_training_set(folder: Path, policy: Policy, views: int, omit_classes: list[str]) -> TrainingSet:
+def load_training_set(
+    folder: Path, policy: Policy, views: int, omit_classes: list[str], size: tuple[int, int] | None = None
+) -> TrainingSet:
     """Return the prepared data as students see them.
 
     Args:
@@ -34,6 +37,7 @@ def load_training_set(folder: Path, policy: Policy, views: int, omit_classes: li
         policy: of the views.
         views: per image.
         omit_classes: names of classes that students never see.
+        size: (height, width) of the images that students see; None for that of the data set.
 
     Raises:
         InputError: when the data are missing or damaged, or a class to omit is unknown, or too few classes are left.
@@ -47,5 +51,6 @@ def load_training_set(folder: Path, policy: Policy, views: int, omit_classes: li
         train.labels,
         indices=np.flatnonzero(~np.isin(train.labels, omitted)),
         views=Views(policy, len(train.labels), views),
+        size=size,
     )
-    return TrainingSet(examples, validation, train.digest)
+    return TrainingSet(examples, resized_split(validation, size) if size else validation, train.digest)
