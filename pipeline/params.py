@@ -203,6 +203,31 @@ class Training(Section):
         return devices
 
 
+class Augment(Section):
+    """What is done to views besides shift and flip: `distillery.learning.augmentation.Policy`."""
+
+    # None need stand in the file.
+
+    crop: float = Field(
+        1.0, gt=0, le=1, description="least part of the area that a view shows, scaled to the image's size; 1 for all"
+    )
+    brightness: float = Field(0.0, ge=0, le=1, description="changed by a factor up to so far from 1")
+    contrast: float = Field(0.0, ge=0, le=1, description="changed by a factor up to so far from 1")
+    saturation: float = Field(0.0, ge=0, le=1, description="changed by a factor up to so far from 1")
+    erase: float = Field(0.0, ge=0, le=1, description="part of the views of which a rectangle is erased")
+    mixup: float = Field(
+        0.0, ge=0, le=100, description="a of Beta(a, a), the part of another image that is blended in; 0 for none"
+    )
+    cutmix: float = Field(
+        0.0, ge=0, le=100, description="a of Beta(a, a), the area that is taken from another image; 0 for none"
+    )
+
+    @property
+    def mixes(self) -> bool:
+        """Whether views show two images."""
+        return self.mixup > 0 or self.cutmix > 0
+
+
 class Student(Training):
     """The small model, and how it learns: distilled, and from the labels alone but for section `train_scratch`."""
 
@@ -221,6 +246,7 @@ class Student(Training):
         description="augmented views: the largest shift in pixels, up to a quarter of the shorter side"
     )
     horizontal_flip: bool = Field(description="augmented views: half of them mirrored left to right")
+    augment: Augment = Field(Augment(), description="augmented views: what else is done to them")
     views: int = Field(
         ge=1, le=1000, description="views per image: itself and augmented ones, a different one each epoch in turn"
     )
@@ -237,16 +263,27 @@ class Student(Training):
     @field_validator("views")
     @classmethod
     def _views_need_augmentation(cls, views: int, info: ValidationInfo) -> int:
-        augmented = bool(info.data.get("max_shift") or info.data.get("horizontal_flip"))
+        augmented = any(
+            (info.data.get("max_shift"), info.data.get("horizontal_flip"), info.data.get("augment") != Augment())
+        )
         if views > 1 and not augmented:
             raise ValueError(
-                "with student.max_shift 0 and student.horizontal_flip false all views are the same; accepted: 1"
+                "with student.max_shift 0, student.horizontal_flip false and nothing in student.augment all views are"
+                " the same; accepted: 1"
             )
         if views == 1 and augmented:
             raise ValueError(
-                "student.max_shift and student.horizontal_flip act on further views of an image; accepted: 2 or more"
+                "student.max_shift, student.horizontal_flip and student.augment act on further views of an image;"
+                " accepted: 2 or more"
             )
         return views
+
+    @field_validator("omit_classes")
+    @classmethod
+    def _omitted_classes_are_not_mixed_in(cls, omit_classes: list[str], info: ValidationInfo) -> list[str]:
+        if omit_classes and "augment" in info.data and info.data["augment"].mixes:
+            raise ValueError("images of any class are mixed in by student.augment.mixup and .cutmix; accepted: []")
+        return omit_classes
 
 
 class TrainTeacher(Training):
@@ -276,6 +313,7 @@ class TrainTeacher(Training):
         description="augmentation: the largest shift in pixels, up to a quarter of the shorter side; anew each epoch"
     )
     horizontal_flip: bool = Field(description="augmentation: mirrored left to right or not, drawn anew each epoch")
+    augment: Augment = Field(Augment(), description="augmentation: what else is done, drawn anew each epoch")
     seed: Seed = Field(description="initial weights, shuffling, dropout and augmentation")
 
 
@@ -344,6 +382,9 @@ class TrainScratch(Section):
     )
     horizontal_flip: bool | None = Field(
         None, description="augmentation: mirrored left to right or not, drawn anew each epoch; `null`: the students'"
+    )
+    augment: Augment | None = Field(
+        None, description="augmentation: what else is done, a section like `student.augment`; `null`: the students'"
     )
 
 
@@ -417,11 +458,17 @@ def load_params(path: str | Path = "params.yaml") -> Params:
         section, key = old.split(".")
         if isinstance(tree.get(section), dict) and key in tree[section]:
             raise InputError(f"{path}: {old}: is called {new} now{_hint(old, tree[section][key])}")
-    params = schema()
+    kind = schema()
     try:
-        return params.model_validate(tree)
+        params = kind.model_validate(tree)
     except ValidationError as error:
-        raise InputError(_first_mistake(params, path, error)) from None
+        raise InputError(_first_mistake(kind, path, error)) from None
+    if params.distill.folds and params.student.augment.mixes:
+        raise InputError(
+            f"{path}: distill.folds: found {params.distill.folds}; images of every fold are mixed in by"
+            " student.augment.mixup and .cutmix; accepted: 0"
+        )
+    return params
 
 
 def _parsed(text: str) -> Any:
@@ -439,6 +486,12 @@ def _hint(old: str, value: Any) -> str:
     return f": architectures/{value}.py" if old.endswith(".architecture") else ""
 
 
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """Return the section that an annotation names, also where it may be None; None where it names no section."""
+    kinds = (annotation, *get_args(annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
 def _first_mistake(params: type[Params], path: Path, error: ValidationError) -> str:
     """Return the first mistake of pydantic's report in one line; the branches of a union are told by their key."""
     first = error.errors(include_url=False)[0]
@@ -448,8 +501,7 @@ def _first_mistake(params: type[Params], path: Path, error: ValidationError) -> 
             break
         section, field = inner, inner.model_fields.get(str(part))
         names.append(str(part))
-        annotation = field and field.annotation
-        inner = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+        inner = _section(field.annotation) if field else None
     found, message = first["input"], first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         message = f"unknown key {names[-1]!r}; accepted: {', '.join(section.model_fields)}"
@@ -503,6 +555,7 @@ ACCEPTED = {  # of parameters whose check is a function
     "prepare.dataset": "a file of `datasets/`, a `.py` file that defines `load`, or a folder of images",
     "student.model": "a file of `architectures/`, a `.py` file that defines `features`, or a `.keras` file",
     "student.weights": "`none`, `imagenet`, or a `.weights.h5`, `.h5` or `.keras` file",
+    "train_scratch.augment": "`null`, or a section with the keys of `student.augment`",
     "student.input_size": "`auto`, or a whole number, from 1 to 4,096",
     "train_teacher.model": "a file of `architectures/`, a `.py` file that defines `features`, a `.onnx`, `.keras` or"
     " `.h5` file, a folder with one, or a `.parquet` or `.csv` table of outputs",

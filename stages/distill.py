@@ -9,16 +9,19 @@ from distillery.data.tables import write_table
 from distillery.distillation.cross_validation import CrossValidation, fold_metrics
 from distillery.distillation.distiller import Distiller
 from distillery.distillation.methods import load_method
+from distillery.distillation.replay import check_views
 from distillery.distillation.transfer_set import load_transfer_set
-from distillery.learning.augmentation import Policy
+from distillery.learning.augmentation import policy_of
 from distillery.learning.models import student_spec
 from distillery.learning.resizing import resized_info
 from distillery.students.choice import WEIGHTS, save_choice
 from distillery.students.results import EpochMeans, students_result
 from distillery.students.train import SeedTrainer, starting_point, train_students
 from distillery.students.training_set import load_training_set
+from distillery.teachers.teacher import load_teacher
 
-PREPARED, TRANSFER, STUDENTS = Path("data/prepared"), Path("data/transfer"), Path("models/distilled")
+PREPARED, TEACHER = Path("data/prepared"), Path("models/teacher")
+TRANSFER, STUDENTS = Path("data/transfer"), Path("models/distilled")
 METRICS, CURVES = Path("metrics/distill.json"), Path("plots/distill/curves.csv")
 
 
@@ -26,11 +29,12 @@ def main(params, run, resume_folder: Path | None = None) -> None:
     """Write one distilled student per seed, their metrics and curves."""
     student, settings = params.student, params.distill
     info = load_info(PREPARED)
-    info.check_shift("student.max_shift", student.max_shift)
-    policy = Policy(student.max_shift, student.horizontal_flip)
+    policy = policy_of(student)
+    info.check_augmentation("student", student)
     spec = student_spec(student, info)
     data = load_training_set(PREPARED, policy, student.views, student.omit_classes, spec.size)
     outputs, teacher_digest = load_transfer_set(TRANSFER, data.digest, data.examples.views)
+    check_views(load_teacher(TEACHER), data.examples.images, data.examples.views, outputs, teacher_digest)
     data = replace(data, examples=replace(data.examples, teacher=outputs))
     run.dataset(info, context="training")
 

@@ -34,10 +34,10 @@ def main(params, run) -> None:
     preprocessing = dataset.preprocessing and asdict(dataset.preprocessing)
     files = {part: dataset.files[part] for part in dataset.parts()} if dataset.preprocessing else None
     info = save_prepared(PREPARED, name, dataset.classes, dataset.source, dataset.parts(), preprocessing, files)
-    info.check_shift("student.max_shift", params.student.max_shift)  # the stages that train check it, too
-    info.check_shift("train_scratch.max_shift", params.train_scratch.max_shift or 0)
+    info.check_augmentation("student", params.student)  # the stages that train check it, too
+    info.check_augmentation("train_scratch", params.train_scratch)
     if params.train_teacher.model.endswith(".py"):
-        info.check_shift("train_teacher.max_shift", params.train_teacher.max_shift)
+        info.check_augmentation("train_teacher", params.train_teacher)
     print(", ".join(f"{part} {size:,}" for part, size in info.sizes.items()) + " images", flush=True)
 
     table = class_table(dataset, repeated)

@@ -13,7 +13,7 @@ from pathlib import Path
 from distillery.data.files import write_json
 from distillery.data.prepared import load_info
 from distillery.data.tables import write_table
-from distillery.learning.augmentation import Policy
+from distillery.learning.augmentation import policy_of
 from distillery.learning.models import ModelSpec, student_spec
 from distillery.learning.resizing import resized_info
 from distillery.students.choice import save_choice
@@ -31,9 +31,9 @@ def main(params, run, resume_folder: Path | None = None) -> None:
     """Write one student per seed and recipe, their metrics, and the curves of the recipe of plain training's own."""
     student, own = params.student, params.train_scratch
     info = load_info(PREPARED)
-    info.check_shift("student.max_shift", student.max_shift)
-    info.check_shift("train_scratch.max_shift", own.max_shift or 0)
-    policy = Policy(student.max_shift, student.horizontal_flip)
+    info.check_augmentation("student", student)
+    info.check_augmentation("train_scratch", own)
+    policy = policy_of(student)
     recipe = plain_recipe(student, own)
     spec = student_spec(student, info, recipe.dropout)
     views = load_training_set(PREPARED, policy, student.views, student.omit_classes, spec.size)

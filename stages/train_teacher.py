@@ -10,7 +10,7 @@ from distillery.data.errors import InputError
 from distillery.data.files import write_json
 from distillery.data.prepared import DatasetInfo, Split, load_info, load_split
 from distillery.data.tables import write_table
-from distillery.learning.augmentation import Policy
+from distillery.learning.augmentation import policy_of
 from distillery.learning.batches import Batches, Examples
 from distillery.learning.checkpoint import Checkpoint
 from distillery.learning.devices import check_devices
@@ -46,7 +46,7 @@ def main(params, run, resume_folder: Path | None = None) -> None:
     settings = params.train_teacher
     info, train, validation = load_info(PREPARED), load_split(PREPARED, "train"), load_split(PREPARED, "validation")
     if settings.model.endswith(".py"):
-        info.check_shift("train_teacher.max_shift", settings.max_shift)
+        info.check_augmentation("train_teacher", settings)
     check_students(params, info)
     run.dataset(info, context="training")
 
@@ -142,8 +142,8 @@ def train_on_labels(
     )
     check_devices("train_teacher.devices", settings.devices)
     model = build_model(spec, settings.seed, precision, settings.devices)
-    augmentation = Policy(settings.max_shift, settings.horizontal_flip)
-    examples = Examples(train.images, train.labels, augmentation=augmentation)
+    policy, classes = policy_of(settings), len(info.classes)
+    examples = Examples(train.images, train.labels, augmentation=policy, classes=classes)
     batches = Batches(examples, settings.batch_size, settings.seed, settings.devices)
     compile_model(model, settings, len(batches), label_smoothing=0.0)
     result = fit(model, batches, validation, settings.epochs, on_epoch_end, checkpoint)
@@ -154,8 +154,8 @@ def check_students(params, info: DatasetInfo) -> None:
     """Check what would stop the students before the teacher is trained, which may take hours."""
     student = params.student
     check_devices("student.devices", student.devices)
-    info.check_shift("student.max_shift", student.max_shift)
-    info.check_shift("train_scratch.max_shift", params.train_scratch.max_shift or 0)
+    info.check_augmentation("student", student)
+    info.check_augmentation("train_scratch", params.train_scratch)
     info.labels_of(student.omit_classes)
     counts = info.class_counts["train"]
     images = sum(count for name, count in counts.items() if name not in student.omit_classes)

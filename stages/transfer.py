@@ -7,7 +7,7 @@ import numpy as np
 
 from distillery.data.prepared import load_info, load_split
 from distillery.distillation.transfer_set import save_transfer_set, view_outputs
-from distillery.learning.augmentation import Policy, Views
+from distillery.learning.augmentation import Views, policy_of
 from distillery.teachers.teacher import load_teacher
 
 PREPARED = Path("data/prepared")
@@ -18,10 +18,11 @@ TRANSFER = Path("data/transfer")
 def main(params, run, resume_folder: Path | None = None) -> None:
     """Write the transfer set."""
     info, train, settings = load_info(PREPARED), load_split(PREPARED, "train"), params.student
-    info.check_shift("student.max_shift", settings.max_shift)
+    policy = policy_of(settings)
+    info.check_augmentation("student", settings)
     run.dataset(info, context="transfer")
     teacher = load_teacher(TEACHER)
-    views = Views(Policy(settings.max_shift, settings.horizontal_flip), len(train.labels), settings.views)
+    views = Views(policy, len(train.labels), settings.views)
 
     def outputs_of_views() -> Iterator[dict[str, np.ndarray]]:
         for number in range(views.count):

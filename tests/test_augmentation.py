@@ -2,6 +2,7 @@
 
 import importlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from scipy.ndimage import shift as scipy_shift
 
 from distillery.data.errors import InputError
 from distillery.data.prepared import DatasetInfo, save_prepared
-from distillery.learning.augmentation import Policy, Views, apply, draw, shift
-from pipeline.params import load_params
+from distillery.learning.augmentation import Policy, Views, apply, draw
+from distillery.learning.augmentation.moving import shift
+from pipeline.params import Augment, load_params
 
 IMAGES = arrays(np.uint8, st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(1, 6), st.integers(1, 3)))
 
@@ -36,12 +38,12 @@ def test_shift_is_bounded_by_the_size_of_the_images(shape):
     """At the bound every view shows more than half of the image; one pixel more is refused."""
     info = DatasetInfo("tiny", ["a", "b"], shape, {}, {}, "", {})
     bound = min(shape[:2]) // 4
-    info.check_shift("student.max_shift", bound)
+    info.check_augmentation("student", SimpleNamespace(max_shift=bound, augment=Augment()))
     whole = np.full((1, *shape), 255, np.uint8)
     for row, column in ((bound, bound), (-bound, bound)):
         assert (shift(whole, np.array([row]), np.array([column])) > 0).mean() > 0.5
     with pytest.raises(InputError) as caught:
-        info.check_shift("student.max_shift", bound + 1)
+        info.check_augmentation("student", SimpleNamespace(max_shift=bound + 1, augment=None))
     assert str(caught.value) == (
         f"params.yaml: student.max_shift: found {bound + 1}, for images of {shape[0]} × {shape[1]} pixels; "
         f"accepted: up to {bound}, a quarter of the shorter side"
@@ -98,7 +100,7 @@ def test_view_of_an_image_is_the_same_whatever_batch_order_and_number_of_views()
     for number in range(3):
         np.testing.assert_array_equal(three.show(images, every, number), five.show(images, every, number))
     parameters = np.stack([five.parameters(every, number) for number in range(5)])
-    assert (np.abs(parameters[..., :2]).max(), parameters[..., 2].max()) == (2, 1)
+    assert (np.abs(parameters["rows"]).max(), parameters["mirrored"].max()) == (2, 1)
     numbers = np.random.default_rng(1).integers(5, size=50)
     order = np.random.default_rng(2).permutation(50)[:20]
     shown = Views(Policy(2, True), 50, 5).show(images[order], order, numbers[order])

@@ -94,9 +94,9 @@ def test_students_stopped_at_an_epoch_end_with_the_same_bytes(digits, tmp_path):
     architecture.write_text(NORMALISED)
     images, labels = digits[0][:600], digits[1][:600]
     logits = np.random.default_rng(0).normal(size=(3, 600, 10)).astype(np.float32)
-    views = Views(Policy(max_shift=1), 600, 3)
+    views = Views(Policy(1, False, 0.5, 0.2, 0.2, 0.0, 0.5, mixup=0.4, cutmix=1.0), 600, 3)
     built_from = spec(architecture, image_shape=(12, 12, 1), dropout=0.3)
-    examples = Examples(images, labels, np.arange(600), views, {"logits": logits}, size=built_from.size)
+    examples = Examples(images, labels, np.arange(600), views, {"logits": logits}, size=built_from.size, classes=10)
     validation = resized_split(Split(digits[0][600:800], digits[1][600:800], "validation"), built_from.size)
     data = TrainingSet(examples, validation, "train")
     training = Training(**TRAINING | {"epochs": 2})

@@ -47,22 +47,25 @@ class DatasetInfo:
         tree = {key: value for key, value in asdict(self).items() if key != "files"}
         return {key: value for key, value in tree.items() if key != "preprocessing" or value}
 
-    def check_shift(self, parameter: str, pixels: int) -> None:
-        """Check that no view of an image loses most of it.
+    def check_augmentation(self, name: str, section) -> None:
+        """Check that no view of an image loses most of it, and that grey images are not augmented in vain.
 
         Args:
-            parameter: the name of the parameter.
-            pixels: its value, the largest shift.
+            name: of a section of the parameters.
+            section: with `max_shift` and `augment`; None where they are those of another section.
 
         Raises:
-            InputError: when it is more than a quarter of the shorter side.
+            InputError: when a shift is more than a quarter of the shorter side, or grey images have a saturation.
         """
-        height, width, _ = self.image_shape
-        if pixels > min(height, width) // 4:
+        height, width, channels = self.image_shape
+        if (section.max_shift or 0) > min(height, width) // 4:
             raise InputError(
-                f"params.yaml: {parameter}: found {pixels}, for images of {height} × {width} pixels; accepted: up to "
-                f"{min(height, width) // 4}, a quarter of the shorter side"
+                f"params.yaml: {name}.max_shift: found {section.max_shift}, for images of {height} × {width} pixels; "
+                f"accepted: up to {min(height, width) // 4}, a quarter of the shorter side"
             )
+        if channels == 1 and section.augment and section.augment.saturation:
+            found = section.augment.saturation
+            raise InputError(f"params.yaml: {name}.augment.saturation: found {found}, for grey images; accepted: 0.0")
 
     def labels_of(self, names: Sequence[str]) -> list[int]:
         """Return the labels of classes that students shall not see.

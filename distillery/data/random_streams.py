@@ -21,6 +21,7 @@ class Purpose(IntEnum):
     TIMING = 7  # the order in which models are timed
     SAMPLE_SHEET = 8  # of training images
     CONVENTIONS = 9  # images on which conventions of pixels compete
+    REPLAY = 10  # views that are drawn anew, to check what is stored of them
 
 
 def generator(purpose: Purpose, *words: int) -> np.random.Generator:

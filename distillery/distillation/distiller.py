@@ -14,7 +14,8 @@ class Distiller(keras.Model):
 
     The targets are labels alone, `fit(images, labels)`, when a live `teacher` is given: it then runs on every batch.
     Without a live teacher they are named, `fit(images, {"labels": …, "logits": …})`, with outputs of the teacher that
-    were computed once. Both give the same losses on the same batch.
+    were computed once. Both give the same losses on the same batch. Of images that are mixed the labels are the parts
+    of each class, (batch, classes); the soft loss is given the class with the largest part.
 
     Args:
         student: model from images to logits, (batch, classes).
@@ -70,7 +71,8 @@ class Distiller(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         labels, teacher = self._targets(x, y)
         hard = hard_loss(labels, y_pred)
-        soft = self._soft_scale * self._soft_loss(labels, teacher, {"logits": y_pred}, self.temperature)
+        main = ops.argmax(labels, axis=-1) if len(labels.shape) > 1 else labels
+        soft = self._soft_scale * self._soft_loss(main, teacher, {"logits": y_pred}, self.temperature)
         batch = ops.shape(labels)[0]
         self.hard_loss_tracker.update_state(hard, sample_weight=batch)
         self.soft_loss_tracker.update_state(soft, sample_weight=batch)

@@ -41,7 +41,7 @@ def view_outputs(
     )
     for start in starts[len(batches) :]:
         batch = images[start : start + PREDICT_BATCH]
-        shown = views.show(batch, np.arange(start, start + len(batch)), number)
+        shown = views.show(batch, np.arange(start, start + len(batch)), number, images)
         batches.append(teacher.outputs(shown))
         shards.keep(batches)
         progress.update(len(batches))
@@ -177,7 +177,8 @@ def load_transfer_set(folder: Path, images_digest: str, views: Views) -> tuple[d
         raise InputError(f"{folder}: the logits belong to other training images than data/prepared holds; {again}")
     if stored["views"] != views.describe():
         raise InputError(
-            f"{folder}: the logits belong to other views than student.views, .max_shift and .horizontal_flip; {again}"
+            f"{folder}: the logits belong to other views than student.views, .max_shift, .horizontal_flip and .augment;"
+            f" {again}"
         )
     outputs = {
         name: map_array(folder / f"{name}.npy", np.dtype(described["dtype"]), tuple(described["shape"]))

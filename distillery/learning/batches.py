@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from distillery.data.random_streams import Purpose, generator
-from distillery.learning.augmentation import Policy, Views, apply, draw
+from distillery.learning.augmentation import Policy, Views, apply, draw, mixing
 from distillery.learning.resizing import resized
 
 READ_ROWS = 4096  # read at once from a mapped file
@@ -28,6 +28,7 @@ class Examples:
         teacher: the teacher's outputs by name, each (views, n, ...): of view v of image i at [v, i].
         augmentation: drawn anew for each batch; none when None.
         size: (height, width) that each view is scaled to; that of the images when None.
+        classes: number of classes; what mixes images needs it.
     """
 
     images: np.ndarray
@@ -37,6 +38,13 @@ class Examples:
     teacher: Mapping[str, np.ndarray] = field(default_factory=dict)
     augmentation: Policy | None = None
     size: tuple[int, int] | None = None
+    classes: int | None = None
+
+    @property
+    def mixed(self) -> bool:
+        """Whether an image may be mixed with another, so that labels are parts of classes."""
+        policies = (self.views and self.views.policy, self.augmentation)
+        return any(policy and policy.mixes for policy in policies)
 
     def shown(self) -> np.ndarray:
         """Return the indices of the images to train on, int, (m,)."""
@@ -88,7 +96,8 @@ class Batches:
             epoch: its number, from 1.
 
         Yields:
-            Images and labels (m,), or images and the named targets `{"labels": (m,), "logits": (m, classes)}`.
+            Images and labels (m,), or images and the named targets `{"labels": (m,), "logits": (m, classes)}`. Of
+            images that may be mixed the labels are float32, (m, classes).
         """
         random = generator(Purpose.ORDER, self._seed, epoch)
         order = self._indices[random.permutation(len(self._indices))[: self._shown]]
@@ -96,13 +105,12 @@ class Batches:
             indices = order[start : start + self._segment_rows]
             numbers = self._view_numbers(indices, epoch)
             images, outputs = self._read(indices, numbers)
+            labels = []
             for place in range(0, len(indices), self.batch_size):
                 batch = slice(place, place + self.batch_size)
-                self._augment(
-                    images[batch], indices[batch], numbers[batch], [epoch, (start + place) // self.batch_size]
-                )
-            labels = self._examples.labels[indices]
-            images = resized(images, self._examples.size)
+                where = [epoch, (start + place) // self.batch_size]
+                labels.append(self._augment(images[batch], indices[batch], numbers[batch], where))
+            images, labels = resized(images, self._examples.size), np.concatenate(labels)
             yield images, {"labels": labels, **outputs} if outputs else labels
 
     def _read(self, indices: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -129,10 +137,26 @@ class Batches:
         views = self._examples.views
         return np.zeros(len(indices), int) if views is None else (indices + epoch) % views.count
 
-    def _augment(self, images: np.ndarray, indices: np.ndarray, numbers: np.ndarray, place: list[int]) -> None:
-        """Show a batch's images in their views, in place; `place` is the epoch and the number of the batch."""
-        if self._examples.views is not None:
-            images[:] = self._examples.views.show(images, indices, numbers)
-        if self._examples.augmentation not in (None, Policy()):
-            random = generator(Purpose.AUGMENTATION, self._seed, *place)
-            images[:] = apply(images, draw(self._examples.augmentation, len(indices), random))
+    def _augment(self, images: np.ndarray, indices: np.ndarray, numbers: np.ndarray, place: list[int]) -> np.ndarray:
+        """Show a batch's images in their views, in place, and return their labels.
+
+        Args:
+            images: uint8, (m, height, width, channels).
+            indices, numbers: of the images and of their views, (m,).
+            place: the epoch and the number of the batch.
+        """
+        examples = self._examples
+        labels, size = examples.labels[indices], images.shape[1:3]
+        if examples.views is not None:
+            images[:] = examples.views.show(images, indices, numbers, examples.images)
+            if examples.views.policy.mixes:
+                labels = examples.views.mixed_labels(examples.labels, indices, numbers, examples.classes, size)
+        if examples.augmentation not in (None, Policy()):
+            drawn = draw(examples.augmentation, len(indices), generator(Purpose.AUGMENTATION, self._seed, *place))
+            images[:] = apply(images, drawn)
+            if examples.augmentation.mixes:
+                partner = drawn["partner"]
+                images[:] = mixing.mix(images, images[partner], drawn)
+                part = mixing.partners_part(drawn, *size)
+                labels = mixing.mixed_labels(labels, labels[partner], part, examples.classes)
+        return labels

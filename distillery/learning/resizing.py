@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 from PIL import Image
 
 from distillery.data.prepared import DatasetInfo, Split
+from distillery.data.rows import fill
 
 RESAMPLE = "bilinear"  # Pillow's filter; `preprocessing.json` names it, and whoever uses a student does the same
-WORTH_THREADS = 1 << 19  # values, below which threads take longer to start than to scale
 
 
 def resized(images: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
@@ -24,19 +22,15 @@ def resized(images: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
     """
     if size is None or images.shape[1:3] == tuple(size):
         return images
-    found = np.empty((len(images), *size, images.shape[3]), np.uint8)
+    shape = (*size, images.shape[3])
 
-    def scale(numbers: range) -> None:
-        for number in numbers:
-            image = images[number]
-            picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-            picture = picture.resize((size[1], size[0]), Image.Resampling[RESAMPLE.upper()])
-            found[number] = np.asarray(picture).reshape(found.shape[1:])
+    def scale(number: int) -> np.ndarray:
+        image = images[number]
+        picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+        picture = picture.resize((size[1], size[0]), Image.Resampling[RESAMPLE.upper()])
+        return np.asarray(picture).reshape(shape)
 
-    threads = len(os.sched_getaffinity(0)) if found.size >= WORTH_THREADS else 1
-    with ThreadPoolExecutor(threads) as pool:  # Pillow scales without Python's lock
-        list(pool.map(scale, [range(first, len(images), threads) for first in range(threads)]))
-    return found
+    return fill(np.empty((len(images), *shape), np.uint8), scale)
 
 
 class ResizedImages:

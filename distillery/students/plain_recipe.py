@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields, replace
 
-from distillery.learning.augmentation import Policy
+from distillery.learning.augmentation import Policy, policy_of
 from distillery.learning.settings import Training
 
 
@@ -39,14 +39,13 @@ def plain_recipe(student, own) -> PlainRecipe:
         training=replace(_training(student), learning_rate=value("learning_rate"), weight_decay=value("weight_decay")),
         dropout=value("dropout"),
         label_smoothing=own.label_smoothing,
-        augmentation=Policy(value("max_shift"), value("horizontal_flip")),
+        augmentation=Policy(value("max_shift"), value("horizontal_flip"), **dict(value("augment"))),
     )
 
 
 def shared_recipe(student) -> PlainRecipe:
     """Return the recipe of the section `student`, where plain training sets nothing otherwise."""
-    augmentation = Policy(student.max_shift, student.horizontal_flip)
-    return PlainRecipe(_training(student), student.dropout, label_smoothing=0.0, augmentation=augmentation)
+    return PlainRecipe(_training(student), student.dropout, label_smoothing=0.0, augmentation=policy_of(student))
 
 
 def _training(student) -> Training:

@@ -43,7 +43,8 @@ def load_training_set(
         InputError: when the data are missing or damaged, or a class to omit is unknown, or too few classes are left.
     """
     train, validation = load_split(folder, "train"), load_split(folder, "validation")
-    omitted = load_info(folder).labels_of(omit_classes)
+    info = load_info(folder)
+    omitted = info.labels_of(omit_classes)
     if omitted:
         validation = select(validation, np.flatnonzero(~np.isin(validation.labels, omitted)))
     examples = Examples(
@@ -52,5 +53,6 @@ def load_training_set(
         indices=np.flatnonzero(~np.isin(train.labels, omitted)),
         views=Views(policy, len(train.labels), views),
         size=size,
+        classes=len(info.classes),
     )
     return TrainingSet(examples, resized_split(validation, size) if size else validation, train.digest)

@@ -1,8 +1,6 @@
 """What a classifier's pixels mean: how an image of the data set becomes what the classifier takes."""
 
-import os
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -12,11 +10,11 @@ import numpy as np
 from PIL import Image
 
 from distillery.data.errors import InputError
+from distillery.data.rows import fill
 
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")  # Pillow's
 RESIZES = ("squash", "shorter")
 ORDERS = ("rgb", "bgr")
-WORTH_THREADS = 1 << 19  # values, below which threads take longer to start than to scale
 
 
 @dataclass(frozen=True)
@@ -174,29 +172,14 @@ def fitted(images: np.ndarray, pixels: Pixels, channels: int) -> np.ndarray:
     """
     size = pixels.size or images.shape[1:3]
     if images.shape[1:3] != size or pixels.crop != 1:
-        images = _fitted(images, pixels, size)
+        given, empty = images, np.empty((len(images), *size, images.shape[3]), np.uint8)
+        images = fill(empty, lambda number: _fit(given[number], pixels, size))
     if images.shape[3] == channels:
         return images
     if channels == 3:
         return np.repeat(images, 3, axis=3)
     red, green, blue = (images[..., channel].astype(np.uint32) for channel in range(3))
     return ((19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16).astype(np.uint8)[..., np.newaxis]
-
-
-def _fitted(images: np.ndarray, pixels: Pixels, size: tuple[int, int]) -> np.ndarray:
-    found = np.empty((len(images), *size, images.shape[3]), np.uint8)
-
-    def fit(numbers: range) -> None:
-        for number in numbers:
-            found[number] = _fit(images[number], pixels, size)
-
-    threads = (os.cpu_count() or 1) if found.size >= WORTH_THREADS else 1
-    if threads == 1:
-        fit(range(len(images)))
-    else:
-        with ThreadPoolExecutor(threads) as pool:  # Pillow scales without Python's lock
-            list(pool.map(fit, [range(first, len(images), threads) for first in range(threads)]))
-    return found
 
 
 def _fit(image: np.ndarray, pixels: Pixels, size: tuple[int, int]) -> np.ndarray:
