@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from distillery.data.prepared import load_info, load_split
+from distillery.data.prepared import Split, load_info, load_split
+from distillery.data.random_streams import Purpose, generator
 from distillery.distillation.transfer_set import save_transfer_set, view_outputs
 from distillery.learning.augmentation import Views, policy_of
 from distillery.teachers.teacher import load_teacher
@@ -13,6 +14,7 @@ from distillery.teachers.teacher import load_teacher
 PREPARED = Path("data/prepared")
 TEACHER = Path("models/teacher")
 TRANSFER = Path("data/transfer")
+SHEET_VIEWS = 10  # a row of the sheet
 
 
 def main(params, run, resume_folder: Path | None = None) -> None:
@@ -32,4 +34,26 @@ def main(params, run, resume_folder: Path | None = None) -> None:
             run.metrics({"accuracy": accuracy}, step=number + 1)
             yield outputs
 
+    if views.count > 1:
+        draw_views(train, views, info.classes, run)
     save_transfer_set(TRANSFER, outputs_of_views(), teacher.digest, train.digest, views)
+
+
+def draw_views(train: Split, views: Views, classes: list[str], run) -> None:
+    """Log a sheet of views: some training images, each as it is and then as the teacher and the students see it."""
+    shown = min(views.count, SHEET_VIEWS)
+    images = generator(Purpose.VIEW_SHEET).choice(len(train.labels), min(4 * (SHEET_VIEWS // shown), len(train.labels)))
+    indices, numbers = np.repeat(images, shown), np.tile(np.arange(shown), len(images))
+    labels, title = train.labels[indices], "Training images and their views, as the teacher and the students see them"
+    if views.policy.mixes:
+        size = train.images.shape[1:3]
+        labels = views.mixed_labels(train.labels, indices, numbers, len(classes), size).argmax(axis=1)
+        title += "; of two classes the larger part's"
+    run.figure(
+        "sample_sheet",
+        "views",
+        images=views.show(train.images[indices], indices, numbers, train.images),
+        labels=labels,
+        classes=classes,
+        title=title,
+    )

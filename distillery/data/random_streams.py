@@ -22,6 +22,7 @@ class Purpose(IntEnum):
     SAMPLE_SHEET = 8  # of training images
     CONVENTIONS = 9  # images on which conventions of pixels compete
     REPLAY = 10  # views that are drawn anew, to check what is stored of them
+    VIEW_SHEET = 11  # training images whose views are drawn
 
 
 def generator(purpose: Purpose, *words: int) -> np.random.Generator:
