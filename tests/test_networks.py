@@ -109,7 +109,6 @@ def two_kinds(architecture: str, shape: tuple[int, int, int], width: float) -> t
         pytest.param("mobilenet_v2", (32, 32, 1), 0.35, marks=pytest.mark.long),
         ("resnet_20", (8, 8, 1), 0.5),
         pytest.param("efficientnet_v2_b0", (32, 32, 1), 1.0, marks=pytest.mark.long),
-        pytest.param("resnet_50", (32, 32, 3), 1.0, marks=pytest.mark.long),
     ],
 )
 def test_network_answers_alike_in_every_format(architecture, shape, width, tmp_path):
