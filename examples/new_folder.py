@@ -14,10 +14,10 @@ def new_folder(out: Path) -> Iterator[Path]:
         ValueError: when there is something of that name already.
     """
     if out.exists():
-        raise ValueError(f"--out: {out} exists; accepted: a new folder")
+        raise ValueError(f"{out}: exists; accepted: a new folder")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
-        folder = Path(temporary) / "teacher"
+        folder = Path(temporary) / "new"
         folder.mkdir()
         yield folder
         folder.rename(out)

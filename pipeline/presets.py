@@ -75,14 +75,16 @@ def write_preset(name: str, path: str | Path = "params.yaml") -> None:
     """Write the complete parameters of a preset, checked.
 
     Raises:
-        InputError: when there is no such preset, or the teacher that it takes is not there.
+        InputError: when there is no such preset, or the images or the teacher that it takes are not there.
     """
     text = preset_text(name)
-    teacher = YAML(typ="safe").load(text)["train_teacher"]["model"]
-    if not Path(teacher).exists():
-        raise InputError(
-            f"train_teacher.model: found {teacher!r}; presets/{name}.yaml says in its first lines how it is made"
-        )
+    tree = YAML(typ="safe").load(text)
+    for section, key in (("prepare", "dataset"), ("train_teacher", "model")):
+        if not Path(tree[section][key]).exists():
+            raise InputError(
+                f"{section}.{key}: found {tree[section][key]!r}; presets/{name}.yaml says in its first lines how it is"
+                " made"
+            )
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
         load_params(temporary)

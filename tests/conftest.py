@@ -67,13 +67,17 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
-    """A working directory with the project's files, and with the teachers that presets name and Git does not keep."""
+    """A working directory with the project's files, and with what presets name and Git does not keep."""
     folder = tmp_path / "project"
     folder.mkdir()
     for room in ("stages", "distillery", "pipeline", "architectures", "datasets", "methods", "examples", "presets"):
         (folder / room).symlink_to(ROOT / room)
     for preset in (ROOT / "presets").glob("*.yaml"):
-        teacher = folder / YAML(typ="safe").load(preset).get("train_teacher", {}).get("model", "stages")
+        tree = YAML(typ="safe").load(preset)
+        images = folder / tree.get("prepare", {}).get("dataset", "stages")
+        if not images.exists():
+            images.mkdir()
+        teacher = folder / tree.get("train_teacher", {}).get("model", "stages")
         if not teacher.exists():
             teacher.mkdir(parents=True)
             (teacher / "model.onnx").touch()

@@ -28,8 +28,9 @@ PRESETS = preset_names()
 STAGES = ("train_teacher", "transfer", "distill", "train_scratch", "evaluate", "export", "register")
 CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 SIDE = 24  # the digits' 8 × 8 pixels three times as large, so that every preset's convolutions and poolings fit
-# Presets that run the same code as another: hinton_no_threes, imagenet_teacher and the shared run of the other tests.
-LIKE_ANOTHER = ("hinton", "imagenet_features", "digits")
+# Presets that run the same code as another, hinton_no_threes, imagenet_teacher, the shared run of the other tests; and
+# one whose network takes minutes to export: tests/test_networks.py and tests/test_input_size.py have it.
+LIKE_ANOTHER = ("hinton", "imagenet_features", "digits", "emoji")
 
 
 def parameters(preset: str) -> Params:
@@ -151,6 +152,7 @@ EXACT = {  # what each original fixes: networks, loss, budget, split
     },
     "imagenet_teacher": {"prepare": {"dataset": "datasets/cifar10.py", "validation_fraction": 0.2}},
     "imagenet_features": {"prepare": {"dataset": "datasets/cifar10.py", "validation_fraction": 0.2}},
+    "emoji": {"prepare": {"dataset": "emoji", "image_size": 64}},
 }
 
 

@@ -121,14 +121,8 @@ class RawFiles:
         raise Unavailable(f"the download cache: {cache_folder()} holds no whole copy")
 
     def _download(self, mirror: Mirror) -> tuple[dict[str, bytes], str]:
-        paths = {name: self._cached(name) for name in mirror.files}
-        for name, digest in mirror.files.items():
-            url, downloader = _address(mirror, name)
-            try:  # pooch gives a download its name when it is whole and its digest is the expected one
-                pooch.retrieve(url, digest, fname=paths[name].name, path=cache_folder(), downloader=downloader)
-            except (OSError, ValueError, subprocess.SubprocessError) as error:  # requests' errors are OSErrors
-                raise Unavailable(f"{url}: {_reason(error)}") from None
-        return self._content(paths, url if len(paths) == 1 else mirror.url)
+        paths = {name: retrieve(mirror, name, self._cached(name).name) for name in mirror.files}
+        return self._content(paths, _address(mirror, *paths)[0] if len(paths) == 1 else mirror.url)
 
     def _archives(self) -> list[str]:
         return [name for mirror in self.mirrors for name in mirror.files if not self._is_file(name)]
@@ -158,6 +152,25 @@ class RawFiles:
             name = wrong[0]
             raise InputError(f"{where}: {name} is damaged: its digest is {found[name]}, expected {self.digests[name]}")
         return files, where
+
+
+def retrieve(mirror: Mirror, name: str, file_name: str) -> Path:
+    """Return the path of a download in the cache; it is there already, or is fetched.
+
+    Args:
+        mirror: where it can be downloaded.
+        name: of the download there.
+        file_name: in the cache.
+
+    Raises:
+        Unavailable: when the mirror cannot be reached, or gives another file.
+    """
+    url, downloader = _address(mirror, name)
+    try:  # pooch gives a download its name when it is whole and its digest is the expected one
+        fetched = pooch.retrieve(url, mirror.files[name], file_name, cache_folder(), downloader=downloader)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:  # requests' errors are OSErrors
+        raise Unavailable(f"{url}: {_reason(error)}") from None
+    return Path(fetched)
 
 
 def user_folder() -> Path:

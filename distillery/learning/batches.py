@@ -11,7 +11,7 @@ from distillery.learning.augmentation import Policy, Views, apply, draw, mixing
 from distillery.learning.resizing import resized
 
 READ_ROWS = 4096  # read at once from a mapped file
-SEGMENT_BYTES = 2**28  # of images and teacher outputs at once in memory, once more while Keras holds its copy
+SEGMENT_BYTES = 2**26  # of images and teacher outputs at once in memory, once more while Keras holds its copy
 
 Targets = np.ndarray | dict[str, np.ndarray]
 
