@@ -36,6 +36,7 @@ def main(params, run) -> None:
     info = save_prepared(PREPARED, name, dataset.classes, dataset.source, dataset.parts(), preprocessing, files)
     info.check_shift("student.max_shift", params.student.max_shift)  # the stages that train check it, too
     info.check_shift("train_scratch.max_shift", params.train_scratch.max_shift or 0)
+    info.check_top_classes(params.transfer.top_classes)
     if params.train_teacher.model.endswith(".py"):
         info.check_shift("train_teacher.max_shift", params.train_teacher.max_shift)
     print(", ".join(f"{part} {size:,}" for part, size in info.sizes.items()) + " images", flush=True)

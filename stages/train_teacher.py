@@ -156,6 +156,7 @@ def check_students(params, info: DatasetInfo) -> None:
     check_devices("student.devices", student.devices)
     info.check_shift("student.max_shift", student.max_shift)
     info.check_shift("train_scratch.max_shift", params.train_scratch.max_shift or 0)
+    info.check_top_classes(params.transfer.top_classes)
     info.labels_of(student.omit_classes)
     counts = info.class_counts["train"]
     images = sum(count for name, count in counts.items() if name not in student.omit_classes)

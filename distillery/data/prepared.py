@@ -12,6 +12,7 @@ from distillery.data.errors import InputError
 from distillery.data.files import atomic_write, map_array, read_json, write_array, write_json
 
 COPIED_BYTES = 1 << 24  # of images at once
+NUMBERED_CLASSES = 2**16  # at most, where each logit that is kept has the number of its class, in 16 bits
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,23 @@ class DatasetInfo:
             raise InputError(
                 f"params.yaml: {parameter}: found {pixels}, for images of {height} × {width} pixels; accepted: up to "
                 f"{min(height, width) // 4}, a quarter of the shorter side"
+            )
+
+    def check_top_classes(self, count: int | None) -> None:
+        """Check that there are more classes than those whose logits are kept.
+
+        Args:
+            count: the parameter `transfer.top_classes`; None keeps the logits of all.
+
+        Raises:
+            InputError: when there are not, or more than can be numbered.
+        """
+        classes = len(self.classes)
+        numbered = classes <= NUMBERED_CLASSES
+        if count is not None and not (count < classes and numbered):
+            accepted = f"1 to {classes - 1:,}, or null for all" if numbered else "null, of more than 65,536 classes"
+            raise InputError(
+                f"params.yaml: transfer.top_classes: found {count:,}, for {classes:,} classes; accepted: {accepted}"
             )
 
     def labels_of(self, names: Sequence[str]) -> list[int]:

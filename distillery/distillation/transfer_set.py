@@ -11,6 +11,7 @@ import numpy as np
 from distillery.data.errors import InputError, reason
 from distillery.data.files import atomic_write, map_array, read_json, write_json
 from distillery.data.progress import Progress
+from distillery.distillation.stored_logits import TOP_CLASSES, compact, largest_logits
 from distillery.learning.augmentation import Views
 from distillery.learning.prediction import PREDICT_BATCH
 
@@ -19,7 +20,12 @@ HALF_PRECISION_FROM = 100  # classes: with fewer, logits are a small part of wha
 
 
 def view_outputs(
-    teacher, images: np.ndarray, views: Views, number: int, resume_folder: Path | None = None
+    teacher,
+    images: np.ndarray,
+    views: Views,
+    number: int,
+    resume_folder: Path | None = None,
+    top_classes: int | None = None,
 ) -> dict[str, np.ndarray]:
     """Return the teacher's outputs on one view of all images, by name, each (n, ...).
 
@@ -30,6 +36,7 @@ def view_outputs(
         number: of the view.
         resume_folder: where shards are kept while it takes long; what an earlier process left there is not computed
             again.
+        top_classes: classes whose logits are kept, as `largest_logits` gives them; all when None.
 
     Raises:
         InputError: when a shard is damaged.
@@ -42,7 +49,8 @@ def view_outputs(
     for start in starts[len(batches) :]:
         batch = images[start : start + PREDICT_BATCH]
         shown = views.show(batch, np.arange(start, start + len(batch)), number)
-        batches.append(teacher.outputs(shown))
+        outputs = teacher.outputs(shown)
+        batches.append(outputs if top_classes is None else outputs | largest_logits(outputs["logits"], top_classes))
         shards.keep(batches)
         progress.update(len(batches))
     progress.close()
@@ -103,7 +111,8 @@ def save_transfer_set(
     """Write the teacher's outputs and whose they are, one view after the other: one is in memory at a time.
 
     Args:
-        folder: where to: an array per output, `logits.npy`, and `transfer.json`.
+        folder: where to: an array per output, `logits.npy`, and `transfer.json`, whose `top_classes` is the number of
+            classes whose logits are kept, null for all.
         outputs: of each view, by name, each (n, ...); logits of many classes are written in half precision, `compact`.
         teacher_digest: SHA-256 of the teacher's file.
         images_digest: digest of the training split.
@@ -113,7 +122,7 @@ def save_transfer_set(
     with ExitStack() as files:
         for number, of_view in enumerate(outputs):
             for name, values in of_view.items():
-                if name == "logits" and values.shape[1] >= HALF_PRECISION_FROM:
+                if name == "logits" and TOP_CLASSES not in of_view and values.shape[1] >= HALF_PRECISION_FROM:
                     values = compact(values)
                 if name not in stored:
                     path = files.enter_context(atomic_write(folder / f"{name}.npy"))
@@ -133,27 +142,12 @@ def save_transfer_set(
         folder / "transfer.json",
         {
             "outputs": described,
+            "top_classes": described[TOP_CLASSES]["shape"][2] if TOP_CLASSES in described else None,
             "teacher_sha256": teacher_digest,
             "images_sha256": images_digest,
             "views": views.describe(),
         },
     )
-
-
-def compact(logits: np.ndarray) -> np.ndarray:
-    """Return logits in half precision, shifted so that the largest of each image is 0.
-
-    The softmax does not change with the shift, and half precision is finest near 0: what counts is kept best. Where a
-    class is further below the largest than half precision reaches, its probability is 0 at any temperature up to 500.
-
-    Args:
-        logits: float32, (n, classes).
-
-    Returns:
-        float16, (n, classes), from −65504 to 0.
-    """
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return np.maximum(shifted, np.finfo(np.float16).min).astype(np.float16)
 
 
 def load_transfer_set(folder: Path, images_digest: str, views: Views) -> tuple[dict[str, np.ndarray], str]:
@@ -166,7 +160,8 @@ def load_transfer_set(folder: Path, images_digest: str, views: Views) -> tuple[d
 
     Returns:
         Each output by name, (views, n, ...), mapped from its file: `logits`, float32 or, of many classes, float16,
-        (views, n, classes); and the SHA-256 of the teacher's file.
+        (views, n, classes), or those and the `top_classes` that `largest_logits` gives; and the SHA-256 of the
+        teacher's file.
 
     Raises:
         InputError: when the files are missing, damaged, or belong to other images or views.
