@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.record import part_arguments, report
 from benchmarks.steps import epoch_seconds, shortest
 from distillery.distillation.distiller import Distiller
-from distillery.distillation.transfer_set import compact
+from distillery.distillation.stored_logits import compact
 from distillery.learning.batches import Batches, Examples
 from distillery.learning.models import ModelSpec, build_model
 from distillery.learning.prediction import predict_logits

@@ -317,6 +317,13 @@ class TrainTeacher(Training):
     seed: Seed = Field(description="initial weights, shuffling, dropout and augmentation")
 
 
+class Transfer(Section):
+    top_classes: Annotated[int, Field(ge=1, le=65_535)] | None = Field(
+        description="classes of each view, the most probable ones, whose logits are stored, with the mass of the rest;"
+        " fewer than there are; `null`: all"
+    )
+
+
 class SharedDistill(Section):
     """What distillation has by any method. `Distill` adds a section per method."""
 
@@ -414,6 +421,7 @@ class Params(Section):
     prepare: Prepare
     student: Student
     train_teacher: TrainTeacher
+    transfer: Transfer
     distill: SharedDistill
     train_scratch: TrainScratch
     evaluate: Evaluate

@@ -36,6 +36,7 @@ def main(params, run) -> None:
     info = save_prepared(PREPARED, name, dataset.classes, dataset.source, dataset.parts(), preprocessing, files)
     info.check_augmentation("student", params.student)  # the stages that train check it, too
     info.check_augmentation("train_scratch", params.train_scratch)
+    info.check_top_classes(params.transfer.top_classes)
     if params.train_teacher.model.endswith(".py"):
         info.check_augmentation("train_teacher", params.train_teacher)
     print(", ".join(f"{part} {size:,}" for part, size in info.sizes.items()) + " images", flush=True)

@@ -156,6 +156,7 @@ def check_students(params, info: DatasetInfo) -> None:
     check_devices("student.devices", student.devices)
     info.check_augmentation("student", student)
     info.check_augmentation("train_scratch", params.train_scratch)
+    info.check_top_classes(params.transfer.top_classes)
     info.labels_of(student.omit_classes)
     counts = info.class_counts["train"]
     images = sum(count for name, count in counts.items() if name not in student.omit_classes)

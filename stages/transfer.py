@@ -7,6 +7,7 @@ import numpy as np
 
 from distillery.data.prepared import Split, load_info, load_split
 from distillery.data.random_streams import Purpose, generator
+from distillery.distillation.stored_logits import kept_probability, predicted_classes
 from distillery.distillation.transfer_set import save_transfer_set, view_outputs
 from distillery.learning.augmentation import Views, policy_of
 from distillery.teachers.teacher import load_teacher
@@ -20,18 +21,24 @@ SHEET_VIEWS = 10  # a row of the sheet
 def main(params, run, resume_folder: Path | None = None) -> None:
     """Write the transfer set."""
     info, train, settings = load_info(PREPARED), load_split(PREPARED, "train"), params.student
-    policy = policy_of(settings)
+    policy, top_classes = policy_of(settings), params.transfer.top_classes
     info.check_augmentation("student", settings)
+    info.check_top_classes(top_classes)
     run.dataset(info, context="transfer")
     teacher = load_teacher(TEACHER)
     views = Views(policy, len(train.labels), settings.views)
 
     def outputs_of_views() -> Iterator[dict[str, np.ndarray]]:
         for number in range(views.count):
-            outputs = view_outputs(teacher, train.images, views, number, resume_folder)
-            accuracy = float(np.mean(outputs["logits"].argmax(axis=1) == train.labels))
-            print(f"view {number + 1} of {views.count}: accuracy of the teacher {100 * accuracy:.2f} %", flush=True)
-            run.metrics({"accuracy": accuracy}, step=number + 1)
+            outputs = view_outputs(teacher, train.images, views, number, resume_folder, top_classes)
+            labels = labels_of(train, views, np.arange(len(train.labels)), number, len(info.classes))
+            metrics = {"accuracy": float(np.mean(predicted_classes(outputs) == labels))}
+            said = f"accuracy of the teacher {100 * metrics['accuracy']:.2f} %"
+            if top_classes is not None:
+                metrics["kept_probability"] = kept_probability(outputs, len(info.classes))
+                said += f", {100 * metrics['kept_probability']:.2f} % of its probability in the classes that are kept"
+            print(f"view {number + 1} of {views.count}: {said}", flush=True)
+            run.metrics(metrics, step=number + 1)
             yield outputs
 
     if views.count > 1:
@@ -39,21 +46,34 @@ def main(params, run, resume_folder: Path | None = None) -> None:
     save_transfer_set(TRANSFER, outputs_of_views(), teacher.digest, train.digest, views)
 
 
+def labels_of(train: Split, views: Views, indices: np.ndarray, numbers: np.ndarray | int, classes: int) -> np.ndarray:
+    """Return the labels of views, int, (n,); where two images are mixed that of the larger part.
+
+    Args:
+        train: the training images.
+        views: of them.
+        indices: int, (n,): which images.
+        numbers: int, (n,), or one for all: the view number of each.
+        classes: number of classes.
+    """
+    if not views.policy.mixes:
+        return train.labels[indices]
+    return views.mixed_labels(train.labels, indices, numbers, classes, train.images.shape[1:3]).argmax(axis=1)
+
+
 def draw_views(train: Split, views: Views, classes: list[str], run) -> None:
     """Log a sheet of views: some training images, each as it is and then as the teacher and the students see it."""
     shown = min(views.count, SHEET_VIEWS)
     images = generator(Purpose.VIEW_SHEET).choice(len(train.labels), min(4 * (SHEET_VIEWS // shown), len(train.labels)))
     indices, numbers = np.repeat(images, shown), np.tile(np.arange(shown), len(images))
-    labels, title = train.labels[indices], "Training images and their views, as the teacher and the students see them"
+    title = "Training images and their views, as the teacher and the students see them"
     if views.policy.mixes:
-        size = train.images.shape[1:3]
-        labels = views.mixed_labels(train.labels, indices, numbers, len(classes), size).argmax(axis=1)
         title += "; of two classes the larger part's"
     run.figure(
         "sample_sheet",
         "views",
         images=views.show(train.images[indices], indices, numbers, train.images),
-        labels=labels,
+        labels=labels_of(train, views, indices, numbers, len(classes)),
         classes=classes,
         title=title,
     )

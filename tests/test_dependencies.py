@@ -126,6 +126,8 @@ EDITS = {  # a file to edit or add, or a parameter to change: the stages that `d
     "presets/hinton.yaml": [],
     "methods/kd.py": ["distill"],
     "distillery/distillation/distiller.py": ["distill"],
+    "distillery/distillation/stored_logits.py": ["distill", "transfer"],
+    "transfer.top_classes": ["register", "transfer"],
     "distill.temperature": ["distill", "register"],  # the model card names the parameters
     "architectures/dense_800_800.py": ["distill", "train_scratch"],
     "architectures/cnn.py": ["train_teacher"],

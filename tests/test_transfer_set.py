@@ -5,7 +5,8 @@ import pytest
 from scipy.special import softmax
 
 from distillery.data.errors import InputError
-from distillery.distillation.transfer_set import HALF_PRECISION_FROM, compact, load_transfer_set, save_transfer_set
+from distillery.distillation.stored_logits import compact
+from distillery.distillation.transfer_set import HALF_PRECISION_FROM, load_transfer_set, save_transfer_set
 from distillery.learning.augmentation import Policy, Views
 
 

@@ -14,7 +14,8 @@ from scipy.special import log_softmax
 from distillery.data.errors import InputError
 from distillery.distillation.distiller import Distiller
 from distillery.distillation.replay import check_views
-from distillery.distillation.transfer_set import compact, view_outputs
+from distillery.distillation.stored_logits import compact
+from distillery.distillation.transfer_set import view_outputs
 from distillery.learning.augmentation import Policy, Views, apply, colour, cropping, draw, erasing, mixing
 from distillery.learning.batches import Batches, Examples
 from distillery.learning.losses import hard_loss
@@ -224,8 +225,13 @@ def test_logits_of_another_teacher_or_of_other_views_are_refused(digits):
     stored = {"logits": np.stack([view_outputs(own, images, views, number)["logits"] for number in range(3)])}
     check_views(own, images, views, stored, own.digest)
     check_views(own, images, views, {"logits": np.stack([compact(of) for of in stored["logits"]])}, own.digest)
+    largest = [view_outputs(own, images, views, number, top_classes=4) for number in range(3)]
+    kept = {name: np.stack([outputs[name] for outputs in largest]) for name in largest[0]}
+    check_views(own, images, views, kept, own.digest)
     with pytest.raises(InputError, match="its logits are another teacher's than models/teacher; run `dvc repro"):
         check_views(teacher("b" * 64), images, views, stored, own.digest)
     others = Views(Policy(1, False, 0.5, mixup=0.5), 300, 3)
     with pytest.raises(InputError, match=r"of 32 views .* differ from those stored in \d+, first in view [12] of"):
         check_views(own, images, others, stored, own.digest)
+    with pytest.raises(InputError, match=r"differ from those stored"):
+        check_views(own, images, others, kept, own.digest)

@@ -12,6 +12,7 @@ from distillery.data.errors import InputError
 from distillery.data.files import atomic_write, map_array, read_json, write_array, write_json
 
 COPIED_BYTES = 1 << 24  # of images at once
+NUMBERED_CLASSES = 2**16  # at most, where each logit that is kept has the number of its class, in 16 bits
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,23 @@ class DatasetInfo:
         if channels == 1 and section.augment and section.augment.saturation:
             found = section.augment.saturation
             raise InputError(f"params.yaml: {name}.augment.saturation: found {found}, for grey images; accepted: 0.0")
+
+    def check_top_classes(self, count: int | None) -> None:
+        """Check that there are more classes than those whose logits are kept.
+
+        Args:
+            count: the parameter `transfer.top_classes`; None keeps the logits of all.
+
+        Raises:
+            InputError: when there are not, or more than can be numbered.
+        """
+        classes = len(self.classes)
+        numbered = classes <= NUMBERED_CLASSES
+        if count is not None and not (count < classes and numbered):
+            accepted = f"1 to {classes - 1:,}, or null for all" if numbered else "null, of more than 65,536 classes"
+            raise InputError(
+                f"params.yaml: transfer.top_classes: found {count:,}, for {classes:,} classes; accepted: {accepted}"
+            )
 
     def labels_of(self, names: Sequence[str]) -> list[int]:
         """Return the labels of classes that students shall not see.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from distillery.distillation.stored_logits import predicted_classes
 from distillery.learning.checkpoint import Checkpoint
 from distillery.learning.metrics import spread
 from distillery.learning.models import ModelSpec
@@ -54,7 +55,8 @@ class CrossValidation:
         from sklearn.model_selection import KFold  # takes a second, which students without folds need not wait
 
         examples = data.examples
-        teacher_predictions = examples.teacher["logits"][0, examples.indices].argmax(axis=1)
+        first_views = {name: output[0, examples.indices] for name, output in examples.teacher.items()}
+        teacher_predictions = predicted_classes(first_views)
         splits = list(KFold(self.folds, shuffle=True, random_state=self.seed).split(examples.indices))
         trainer = SeedTrainer(
             self.spec, self.training, self.seed, max(len(rest) for rest, _ in splits), distil=self.distil

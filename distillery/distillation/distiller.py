@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from distillery.distillation.methods import load_method
+from distillery.distillation.stored_logits import TOP_CLASSES
 from distillery.learning.losses import hard_loss
 
 
@@ -15,7 +16,8 @@ class Distiller(keras.Model):
     The targets are labels alone, `fit(images, labels)`, when a live `teacher` is given: it then runs on every batch.
     Without a live teacher they are named, `fit(images, {"labels": …, "logits": …})`, with outputs of the teacher that
     were computed once. Both give the same losses on the same batch. Of images that are mixed the labels are the parts
-    of each class, (batch, classes); the soft loss is given the class with the largest part.
+    of each class, (batch, classes); the soft loss is given the class with the largest part. With `top_classes` among
+    the targets, the logits are those that `largest_logits` gives, and a method gets one of every class.
 
     Args:
         student: model from images to logits, (batch, classes).
@@ -70,6 +72,8 @@ class Distiller(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         labels, teacher = self._targets(x, y)
+        if TOP_CLASSES in teacher:
+            teacher["logits"] = every_logit(teacher.pop(TOP_CLASSES), teacher["logits"], y_pred.shape[-1])
         hard = hard_loss(labels, y_pred)
         main = ops.argmax(labels, axis=-1) if len(labels.shape) > 1 else labels
         soft = self._soft_scale * self._soft_loss(main, teacher, {"logits": y_pred}, self.temperature)
@@ -91,3 +95,18 @@ class Distiller(keras.Model):
         outputs = self._teach(images)
         outputs = outputs if isinstance(outputs, dict) else {"logits": outputs}
         return y, {name: ops.stop_gradient(output) for name, output in outputs.items()}
+
+
+def every_logit(top_classes, logits, classes: int):
+    """Return the logit of every class, float, (batch, classes), where the largest alone are stored.
+
+    Args:
+        top_classes: float or int, (batch, kept), the classes that are kept, of each image different ones.
+        logits: float, (batch, kept + 1), theirs, and last that of each other class, as `largest_logits` gives them.
+        classes: how many there are.
+    """
+    kept = ops.cast(top_classes, "int32")
+    images = ops.broadcast_to(ops.expand_dims(ops.arange(ops.shape(kept)[0]), -1), ops.shape(kept))
+    places = ops.reshape(ops.stack([images, kept], axis=-1), (-1, 2))
+    others = ops.repeat(logits[:, -1:], classes, axis=1)
+    return ops.scatter_update(others, places, ops.reshape(logits[:, :-1], (-1,)))

@@ -11,6 +11,7 @@ import numpy as np
 from distillery.data.errors import InputError, reason
 from distillery.data.files import atomic_write, map_array, read_json, write_json
 from distillery.data.progress import Progress
+from distillery.distillation.stored_logits import TOP_CLASSES, compact, largest_logits
 from distillery.learning.augmentation import Views
 from distillery.learning.prediction import PREDICT_BATCH
 
@@ -19,7 +20,12 @@ HALF_PRECISION_FROM = 100  # classes: with fewer, logits are a small part of wha
 
 
 def view_outputs(
-    teacher, images: np.ndarray, views: Views, number: int, resume_folder: Path | None = None
+    teacher,
+    images: np.ndarray,
+    views: Views,
+    number: int,
+    resume_folder: Path | None = None,
+    top_classes: int | None = None,
 ) -> dict[str, np.ndarray]:
     """Return the teacher's outputs on one view of all images, by name, each (n, ...).
 
@@ -30,6 +36,7 @@ def view_outputs(
         number: of the view.
         resume_folder: where shards are kept while it takes long; what an earlier process left there is not computed
             again.
+        top_classes: classes whose logits are kept, as `largest_logits` gives them; all when None.
 
     Raises:
         InputError: when a shard is damaged.
@@ -42,7 +49,8 @@ def view_outputs(
     for start in starts[len(batches) :]:
         batch = images[start : start + PREDICT_BATCH]
         shown = views.show(batch, np.arange(start, start + len(batch)), number, images)
-        batches.append(teacher.outputs(shown))
+        outputs = teacher.outputs(shown)
+        batches.append(outputs if top_classes is None else outputs | largest_logits(outputs["logits"], top_classes))
         shards.keep(batches)
         progress.update(len(batches))
     progress.close()
@@ -113,7 +121,7 @@ def save_transfer_set(
     with ExitStack() as files:
         for number, of_view in enumerate(outputs):
             for name, values in of_view.items():
-                if name == "logits" and values.shape[1] >= HALF_PRECISION_FROM:
+                if name == "logits" and TOP_CLASSES not in of_view and values.shape[1] >= HALF_PRECISION_FROM:
                     values = compact(values)
                 if name not in stored:
                     path = files.enter_context(atomic_write(folder / f"{name}.npy"))
@@ -140,22 +148,6 @@ def save_transfer_set(
     )
 
 
-def compact(logits: np.ndarray) -> np.ndarray:
-    """Return logits in half precision, shifted so that the largest of each image is 0.
-
-    The softmax does not change with the shift, and half precision is finest near 0: what counts is kept best. Where a
-    class is further below the largest than half precision reaches, its probability is 0 at any temperature up to 500.
-
-    Args:
-        logits: float32, (n, classes).
-
-    Returns:
-        float16, (n, classes), from −65504 to 0.
-    """
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return np.maximum(shifted, np.finfo(np.float16).min).astype(np.float16)
-
-
 def load_transfer_set(folder: Path, images_digest: str, views: Views) -> tuple[dict[str, np.ndarray], str]:
     """Return the teacher's outputs, and whose they are.
 
@@ -166,7 +158,8 @@ def load_transfer_set(folder: Path, images_digest: str, views: Views) -> tuple[d
 
     Returns:
         Each output by name, (views, n, ...), mapped from its file: `logits`, float32 or, of many classes, float16,
-        (views, n, classes); and the SHA-256 of the teacher's file.
+        (views, n, classes), or those and the `top_classes` that `largest_logits` gives; and the SHA-256 of the
+        teacher's file.
 
     Raises:
         InputError: when the files are missing, damaged, or belong to other images or views.

@@ -67,14 +67,14 @@ class Views:
         return views
 
     def mixed_labels(
-        self, labels: np.ndarray, indices: np.ndarray, numbers: np.ndarray, classes: int, size: tuple[int, int]
+        self, labels: np.ndarray, indices: np.ndarray, numbers: np.ndarray | int, classes: int, size: tuple[int, int]
     ) -> np.ndarray:
         """Return the labels of views by a policy that mixes, float32, (n, classes): each row sums to 1.
 
         Args:
             labels: of all images of the data set, int, (images,).
             indices: int, (n,): which images.
-            numbers: int, (n,): the view number of each.
+            numbers: int, (n,), or one for all: the view number of each.
             classes: number of classes.
             size: height and width of the images.
         """
