@@ -319,8 +319,9 @@ class TrainTeacher(Training):
 
 class Transfer(Section):
     top_classes: Annotated[int, Field(ge=1, le=65_535)] | None = Field(
+        None,
         description="classes of each view, the most probable ones, whose logits are stored, with the mass of the rest;"
-        " fewer than there are; `null`: all"
+        " fewer than there are; `null`: all",
     )
 
 
@@ -421,7 +422,7 @@ class Params(Section):
     prepare: Prepare
     student: Student
     train_teacher: TrainTeacher
-    transfer: Transfer
+    transfer: Transfer = Field(Transfer())  # need not stand in the file
     distill: SharedDistill
     train_scratch: TrainScratch
     evaluate: Evaluate

@@ -144,7 +144,7 @@ def test_evaluates_run_holds_everything_and_links_to_the_makers(pipeline):
     runs = tracked(pipeline, "workspace")
     evaluation = runs["evaluate"]
     assert evaluation.data.params["distill.temperature"] == "4.0"
-    sections = {"prepare", "student", "train_teacher", "distill", "train_scratch", "evaluate"}
+    sections = {"prepare", "student", "train_teacher", "transfer", "distill", "train_scratch", "evaluate"}
     assert {key.split(".")[0] for key in evaluation.data.params} == sections
     assert evaluation.data.metrics["gain.points"] == pytest.approx(headline(pipeline)["gain"]["points"])
     for word, stage in (("teacher", "train_teacher"), ("distilled", "distill"), ("scratch", "train_scratch")):
