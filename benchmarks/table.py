@@ -20,6 +20,7 @@ MEASUREMENTS = (
     "coverage",
     "timing",
     "taken_teacher",
+    "photographs",
 )
 ANOTHER = "precision_zen_4"  # a processor whose bfloat16 is faster than float32, measured before
 FILTERS = {
