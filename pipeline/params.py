@@ -422,7 +422,7 @@ class Params(Section):
     prepare: Prepare
     student: Student
     train_teacher: TrainTeacher
-    transfer: Transfer = Field(Transfer())  # need not stand in the file
+    transfer: Transfer = Field(default_factory=Transfer)  # need not stand in the file
     distill: SharedDistill
     train_scratch: TrainScratch
     evaluate: Evaluate
