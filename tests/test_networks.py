@@ -106,7 +106,6 @@ def two_kinds(architecture: str, shape: tuple[int, int, int], width: float) -> t
     ("architecture", "shape", "width"),
     [
         ("mobilenet_v3_small", (32, 32, 3), 0.35),
-        pytest.param("mobilenet_v2", (32, 32, 1), 0.35, marks=pytest.mark.long),
         ("resnet_20", (8, 8, 1), 0.5),
         pytest.param("efficientnet_v2_b0", (32, 32, 1), 1.0, marks=pytest.mark.long),
     ],

@@ -28,9 +28,9 @@ PRESETS = preset_names()
 STAGES = ("train_teacher", "transfer", "distill", "train_scratch", "evaluate", "export", "register")
 CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 SIDE = 24  # the digits' 8 × 8 pixels three times as large, so that every preset's convolutions and poolings fit
-# Presets that run the same code as another, hinton_no_threes, imagenet_teacher, the shared run of the other tests; and
-# one whose network takes minutes to export: tests/test_networks.py and tests/test_input_size.py have it.
-LIKE_ANOTHER = ("hinton", "imagenet_features", "digits", "emoji")
+# These run the same code as mnist, hinton_no_threes, imagenet_teacher or the shared run of other tests; the last has a
+# network that takes minutes to export, which test_networks.py and test_input_size.py have.
+LIKE_ANOTHER = ("tf2_mnist", "showcase", "hinton", "imagenet_features", "digits", "emoji")
 
 
 def parameters(preset: str) -> Params:
