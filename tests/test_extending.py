@@ -77,8 +77,8 @@ def check_wrapped_teacher(folder: Path) -> None:
     assert read(folder, "metrics/train_teacher.json")["val_accuracy"] > 0.8
 
 
-def check_crops(folder: Path) -> None:
-    assert read(folder, "data/transfer/transfer.json")["views"]["min_scale"] == 0.6
+def check_augmentation(folder: Path) -> None:
+    assert read(folder, "data/transfer/transfer.json")["views"]["invert"] == 0.3
 
 
 def check_metric(folder: Path) -> None:
@@ -109,7 +109,7 @@ def check_stage(folder: Path) -> None:
 CHECKS = {
     "A method that looks at embeddings or feature maps": check_embeddings,
     "A teacher with its own preprocessing": check_wrapped_teacher,
-    "An augmentation": check_crops,
+    "An augmentation": check_augmentation,
     "A metric of `evaluate`": check_metric,
     "An export format": check_format,
     "Another tracker": check_tracker,
