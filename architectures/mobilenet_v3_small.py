@@ -2,6 +2,8 @@
 
 from keras import applications, layers
 
+from distillery.learning.headless import in_colour, pooled
+
 
 def features(pixels, dropout: float, *, width: float = 1.0, weights: str | None = None):
     """Return features, (batch, units), of raw uint8 pixels, (batch, height, width, channels).
@@ -12,19 +14,6 @@ def features(pixels, dropout: float, *, width: float = 1.0, weights: str | None 
         width: multiplies the channels of every layer.
         weights: `imagenet` for Keras's own; it has those of the widths 0.75 and 1.0.
     """
-    if pixels.shape[-1] == 1:
-        pixels = layers.Concatenate()([pixels, pixels, pixels])
-    x = layers.Rescaling(1 / 127.5, offset=-1)(pixels)
-    network = applications.MobileNetV3Small(
-        alpha=width,
-        include_top=False,
-        weights=weights,
-        input_tensor=x,
-        input_shape=x.shape[1:],
-        pooling="avg",
-        include_preprocessing=False,
-    )
-    for layer in network.layers:
-        if isinstance(layer, layers.BatchNormalization):
-            layer.momentum = 0.9  # Keras's 0.999 takes thousands of steps until the moving statistics are the images'
-    return layers.Dropout(dropout)(network.output)
+    x = layers.Rescaling(1 / 127.5, offset=-1)(in_colour(pixels))
+    x = pooled(applications.MobileNetV3Small, x, alpha=width, weights=weights, include_preprocessing=False)
+    return layers.Dropout(dropout)(x)

@@ -2,6 +2,8 @@
 
 from keras import applications, layers, ops
 
+from distillery.learning.headless import pooled
+
 
 def features(pixels, dropout: float, *, weights: str | None = None):
     """Return features, (batch, units), of raw uint8 pixels, (batch, height, width, channels).
@@ -13,10 +15,5 @@ def features(pixels, dropout: float, *, weights: str | None = None):
     """
     planes = [pixels, pixels, pixels] if pixels.shape[-1] == 1 else ops.split(pixels, 3, axis=-1)[::-1]
     x = layers.Rescaling(1, offset=[-103.939, -116.779, -123.68])(layers.Concatenate()(planes))
-    network = applications.ResNet50(
-        include_top=False, weights=weights, input_tensor=x, input_shape=x.shape[1:], pooling="avg"
-    )
-    for layer in network.layers:
-        if isinstance(layer, layers.BatchNormalization):
-            layer.momentum = 0.9  # Keras's 0.99 takes hundreds of steps until the moving statistics are the images'
-    return layers.Dropout(dropout)(network.output)
+    x = pooled(applications.ResNet50, x, weights=weights)
+    return layers.Dropout(dropout)(x)

@@ -5,8 +5,6 @@ python -m benchmarks photographs
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -20,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 import stages.prepare
-from benchmarks.record import part_arguments, report
+from benchmarks.record import part_arguments, part_of, report, resident_bytes
 from benchmarks.steps import epoch_seconds, shortest
 from distillery.data.prepared import load_split
 from distillery.distillation.distiller import Distiller
@@ -54,9 +52,7 @@ def main() -> dict:
         measured["pillow_images_per_second"] = _pillow(files)
         for what in ("prepare", "epoch", "rate", "pytorch"):
             report(what)
-            child = [sys.executable, "-m", "benchmarks.photographs", what, temporary]
-            finished = subprocess.run(child, stdout=subprocess.PIPE, text=True, check=True)
-            measured[what] = json.loads(finished.stdout.splitlines()[-1])
+            measured[what] = part_of("photographs", what, temporary)
             report(str(measured[what]))
     return measured
 
@@ -119,8 +115,7 @@ def watched() -> Iterator[dict[str, float]]:
 
     def watch() -> None:
         while not stop.wait(WATCHED_SECONDS):
-            status = Path("/proc/self/status").read_text()
-            most["own_gigabytes"] = max(most["own_gigabytes"], 1024e-9 * int(status.split("RssAnon:")[1].split()[0]))
+            most["own_gigabytes"] = max(most["own_gigabytes"], resident_bytes("RssAnon") / 1e9)
 
     thread = threading.Thread(target=watch)
     thread.start()

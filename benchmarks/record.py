@@ -34,6 +34,18 @@ def part_arguments(name: str, count: int) -> list[str]:
     return parser.parse_args().parts
 
 
+def part_of(name: str, *arguments: str) -> dict:
+    """Return the numbers that a part of a measurement prints last, in a process of its own."""
+    child = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
+    finished = subprocess.run(child, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(finished.stdout.splitlines()[-1])  # after the lines of training's progress
+
+
+def resident_bytes(name: str) -> float:
+    """Return this process's resident memory: `RssAnon`, its own, or `RssFile`, mapped from files (proc(5))."""
+    return 1024.0 * int(Path("/proc/self/status").read_text().split(f"{name}:")[1].split()[0])
+
+
 def keep(name: str, numbers: Mapping) -> None:
     """Write `benchmarks/measured/<name>.json`: the numbers, and the machine, commit and versions of the measurement."""
     NUMBERS.mkdir(exist_ok=True)

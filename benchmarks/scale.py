@@ -5,8 +5,6 @@ python -m benchmarks scale
 
 import json
 import resource
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -15,7 +13,7 @@ from statistics import median
 import keras
 import numpy as np
 
-from benchmarks.record import part_arguments, report
+from benchmarks.record import part_arguments, part_of, report, resident_bytes
 from benchmarks.steps import epoch_seconds, shortest
 from distillery.distillation.distiller import Distiller
 from distillery.distillation.stored_logits import compact
@@ -40,19 +38,12 @@ def main() -> dict:
     with tempfile.TemporaryDirectory() as temporary:
         for count in COUNTS:
             report(f"{count:,} images")
-            measured[str(count)] = _child(temporary, str(count))
+            measured[str(count)] = part_of("scale", temporary, str(count))
             report(str(measured[str(count)]))
         report(f"{MANY_CLASSES:,} classes")
-        measured["thousand_classes"] = _child(temporary, "classes")
+        measured["thousand_classes"] = part_of("scale", temporary, "classes")
         report(str(measured["thousand_classes"]))
     return measured
-
-
-def _child(folder: str, what: str) -> dict:
-    finished = subprocess.run(
-        [sys.executable, "-m", "benchmarks.scale", folder, what], stdout=subprocess.PIPE, text=True, check=True
-    )
-    return json.loads(finished.stdout.splitlines()[-1])  # after the lines of training's progress
 
 
 def generate(folder: Path, count: int) -> None:
@@ -84,7 +75,7 @@ def train(folder: Path, count: int) -> dict[str, float]:
         def segments(self, epoch: int):
             for segment in super().segments(epoch):
                 for name in most:
-                    most[name] = max(most[name], _resident_bytes(name))
+                    most[name] = max(most[name], resident_bytes(name))
                 yield segment
 
     batches = Watched(Examples(images, labels, teacher={"logits": logits[np.newaxis]}), BATCH, seed=0)
@@ -112,11 +103,6 @@ def _distiller(classes: int, training: Training, steps: int) -> tuple[Distiller,
     distiller = Distiller(student, temperature=4.0, alpha=0.1)
     compile_model(distiller, training, steps, label_smoothing=None)
     return distiller, student
-
-
-def _resident_bytes(name: str) -> float:
-    """Return this process's resident memory: `RssAnon`, its own, or `RssFile`, mapped from files (proc(5))."""
-    return 1024.0 * int(Path("/proc/self/status").read_text().split(f"{name}:")[1].split()[0])
 
 
 def thousand_classes() -> dict[str, float]:

@@ -76,11 +76,13 @@ def stage_fingerprint(stage: str, parameters: Mapping[str, Any]) -> str:
         stage: its name in `dvc.yaml`.
         parameters: all parameters, flat.
     """
+    own = stage_parameters(stage, parameters)
+    # Not all files that parameters name are deps: DVC wants those to be there always.
+    named = [value for value in own.values() if isinstance(value, str) and Path(value).is_file()]
     work = {
         "stage": stage,
-        "parameters": stage_parameters(stage, parameters),
-        "deps": {dep: _content(Path(dep)) for dep in stage_deps(stage, parameters)},
-        "named": _named_files(stage_parameters(stage, parameters)),
+        "parameters": own,
+        "files": {name: _content(Path(name)) for name in {*stage_deps(stage, parameters), *named}},
         "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
         "versions": {package: _version(package) for package in LIBRARIES},
     }
@@ -93,12 +95,6 @@ def _content(path: Path) -> Any:
         files = (file for file in sorted(path.rglob("*")) if file.suffix in (".py", ".json"))
         return {str(file.relative_to(path)): file_digest(file) for file in files}
     return file_digest(path) if path.is_file() else None
-
-
-def _named_files(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """Return the digests of files that parameters name: not all are deps, which DVC wants to be there always."""
-    named = (value for value in parameters.values() if isinstance(value, str))
-    return {value: file_digest(Path(value)) for value in named if Path(value).is_file()}
 
 
 def _version(package: str) -> str | None:

@@ -40,12 +40,6 @@ class Examples:
     size: tuple[int, int] | None = None
     classes: int | None = None
 
-    @property
-    def mixed(self) -> bool:
-        """Whether an image may be mixed with another, so that labels are parts of classes."""
-        policies = (self.views and self.views.policy, self.augmentation)
-        return any(policy and policy.mixes for policy in policies)
-
     def shown(self) -> np.ndarray:
         """Return the indices of the images to train on, int, (m,)."""
         return np.arange(len(self.labels)) if self.indices is None else self.indices

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
+from distillery.data.each_picture import each_picture
 from distillery.data.prepared import DatasetInfo, Split
-from distillery.data.rows import fill
 
 RESAMPLE = "bilinear"  # Pillow's filter; `preprocessing.json` names it, and whoever uses a student does the same
 
@@ -22,15 +22,8 @@ def resized(images: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
     """
     if size is None or images.shape[1:3] == tuple(size):
         return images
-    shape = (*size, images.shape[3])
-
-    def scale(number: int) -> np.ndarray:
-        image = images[number]
-        picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-        picture = picture.resize((size[1], size[0]), Image.Resampling[RESAMPLE.upper()])
-        return np.asarray(picture).reshape(shape)
-
-    return fill(np.empty((len(images), *shape), np.uint8), scale)
+    filter_, shape = Image.Resampling[RESAMPLE.upper()], (size[1], size[0])
+    return each_picture(images, lambda _, picture: picture.resize(shape, filter_), size)
 
 
 class ResizedImages:
@@ -53,11 +46,14 @@ class ResizedImages:
         return resized(np.asarray(self._images[chosen]), self._size)
 
 
-def resized_split(split: Split, size: tuple[int, int]) -> Split:
-    """Return a part of the data whose images have a size; the part itself where they have it."""
-    if split.images.shape[1:3] == tuple(size):
-        return split
-    return replace(split, images=ResizedImages(split.images, size))
+def resized_when_read(images: np.ndarray, size: tuple[int, int] | None) -> np.ndarray | ResizedImages:
+    """Return images that have a size as soon as they are read; as they are where they have it, or where it is None."""
+    return images if size is None or images.shape[1:3] == tuple(size) else ResizedImages(images, size)
+
+
+def resized_split(split: Split, size: tuple[int, int] | None) -> Split:
+    """Return a part of the data whose images have a size; None for the one that they have."""
+    return replace(split, images=resized_when_read(split.images, size))
 
 
 def resized_info(info: DatasetInfo, size: tuple[int, int] | None) -> DatasetInfo:

@@ -6,10 +6,10 @@ from pathlib import Path
 import keras
 
 from distillery.data.errors import InputError
+from distillery.learning.headless import follow_images, in_colour
 from distillery.learning.saving import load_model
 
 SUFFIX = ".keras"
-MOMENTUM = 0.9  # at most, of moving statistics: Keras's 0.99 and 0.999 follow new images in hundreds of steps or more
 
 
 def is_keras_file(model: str | Path) -> bool:
@@ -52,14 +52,13 @@ class StartingModel:
     def features(self, pixels, dropout: float):
         """Return what its last layer sees of raw uint8 pixels, (batch, units). Its own dropout stays as it is."""
         taken = self._model.inputs[0]
-        if pixels.shape[-1] == 1 and taken.shape[-1] == 3:
-            pixels = keras.layers.Concatenate()([pixels, pixels, pixels])
+        if taken.shape[-1] == 3:
+            pixels = in_colour(pixels)
         policy = keras.config.dtype_policy()
         network = keras.Model(taken, self._head.input, name="features")
         for layer in _layers(network):
             layer.dtype_policy = policy  # what was saved in float32 trains in the precision that was asked for
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.momentum = min(layer.momentum, MOMENTUM)
+            follow_images(layer)
         if keras.backend.standardize_dtype(taken.dtype) != "uint8":
             pixels = keras.ops.cast(pixels, taken.dtype)
         return network(pixels)

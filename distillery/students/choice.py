@@ -11,7 +11,7 @@ from distillery.data.errors import InputError
 from distillery.data.files import file_digest, read_json, write_json
 from distillery.learning.onnx_model import OnnxModel
 from distillery.learning.prediction import predict_in_batches
-from distillery.learning.resizing import ResizedImages
+from distillery.learning.resizing import resized_when_read
 
 WEIGHTS, PREPARED_SIZE = "weights_sha256", "prepared_size"  # what `starting_point` gives
 
@@ -113,7 +113,5 @@ def predict_students(models: Mapping[int, OnnxModel], images: np.ndarray) -> np.
         models: by seed.
         images: uint8, (n, height, width, channels), scaled to the size that the students take.
     """
-    size = next(iter(models.values())).image_shape[:2]
-    if images.shape[1:3] != size:
-        images = ResizedImages(images, size)
+    images = resized_when_read(images, next(iter(models.values())).image_shape[:2])
     return np.stack([predict_in_batches(model.predict, images) for model in models.values()])

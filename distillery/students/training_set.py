@@ -55,4 +55,4 @@ def load_training_set(
         size=size,
         classes=len(info.classes),
     )
-    return TrainingSet(examples, resized_split(validation, size) if size else validation, train.digest)
+    return TrainingSet(examples, resized_split(validation, size), train.digest)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from distillery.data.each_picture import each_picture
 from distillery.data.errors import InputError
-from distillery.data.rows import fill
 
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")  # Pillow's
 RESIZES = ("squash", "shorter")
@@ -172,8 +172,7 @@ def fitted(images: np.ndarray, pixels: Pixels, channels: int) -> np.ndarray:
     """
     size = pixels.size or images.shape[1:3]
     if images.shape[1:3] != size or pixels.crop != 1:
-        given, empty = images, np.empty((len(images), *size, images.shape[3]), np.uint8)
-        images = fill(empty, lambda number: _fit(given[number], pixels, size))
+        images = each_picture(images, lambda _, picture: _fit(picture, pixels, size), size)
     if images.shape[3] == channels:
         return images
     if channels == 3:
@@ -182,18 +181,16 @@ def fitted(images: np.ndarray, pixels: Pixels, channels: int) -> np.ndarray:
     return ((19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16).astype(np.uint8)[..., np.newaxis]
 
 
-def _fit(image: np.ndarray, pixels: Pixels, size: tuple[int, int]) -> np.ndarray:
-    """Return one image, uint8, (height, width, channels): scaled, then cut around its centre."""
+def _fit(picture: Image.Image, pixels: Pixels, size: tuple[int, int]) -> Image.Image:
+    """Return one image of a size, (height, width): scaled, then cut around its centre."""
     height, width = (max(side, int(side / pixels.crop + 1e-6)) for side in size)
     if pixels.resize == "shorter":
         shorter = min(height, width)
-        scaled = (shorter * side // min(image.shape[:2]) for side in image.shape[:2])
+        scaled = (shorter * side // min(picture.size) for side in (picture.height, picture.width))
         height, width = (max(side, kept) for side, kept in zip(scaled, size, strict=True))
-    picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
     picture = picture.resize((width, height), Image.Resampling[pixels.interpolation.upper()])
     top, left = (round((side - kept) / 2) for side, kept in ((height, size[0]), (width, size[1])))
-    picture = picture.crop((left, top, left + size[1], top + size[0]))
-    return np.asarray(picture).reshape(*size, image.shape[2])
+    return picture.crop((left, top, left + size[1], top + size[0]))
 
 
 def values(images: np.ndarray, pixels: Pixels, planes: bool = False) -> np.ndarray:

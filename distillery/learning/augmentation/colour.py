@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from distillery.data.rows import fill
+from distillery.data.each_picture import each_picture
 
 ENHANCE = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
 
@@ -32,12 +32,10 @@ def apply(images: np.ndarray, colour: np.ndarray) -> np.ndarray:
         uint8, the shape of `images`.
     """
 
-    def change(number: int) -> np.ndarray:
-        image = images[number]
-        picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    def change(number: int, picture: Image.Image) -> Image.Image:
         for enhance, difference in zip(ENHANCE, colour[number].tolist(), strict=True):
             if difference:
                 picture = enhance(picture).enhance(1 + difference)
-        return np.asarray(picture).reshape(image.shape)
+        return picture
 
-    return fill(np.empty_like(images), change) if colour.any() else images
+    return each_picture(images, change) if colour.any() else images

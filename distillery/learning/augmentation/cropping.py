@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from distillery.data.rows import fill
+from distillery.data.each_picture import each_picture
 from distillery.learning.augmentation.rectangles import draw_within
 
 RATIOS = (3 / 4, 4 / 3)  # of height to width
@@ -31,15 +31,13 @@ def apply(images: np.ndarray, cut: np.ndarray) -> np.ndarray:
     Returns:
         uint8, the shape of `images`.
     """
-    height, width, channels = images.shape[1:]
+    height, width = images.shape[1:3]
 
-    def scale(number: int) -> np.ndarray:
-        image = images[number]
+    def scale(number: int, picture: Image.Image) -> Image.Image:
         if not cut[number].any():
-            return image
+            return picture
         top, left, bottom, right = cut[number].astype(float)
         box = (left * width, top * height, (1 - right) * width, (1 - bottom) * height)
-        picture = Image.fromarray(image[..., 0] if channels == 1 else image)
-        return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, box=box)).reshape(image.shape)
+        return picture.resize((width, height), Image.Resampling.BILINEAR, box=box)
 
-    return fill(np.empty_like(images), scale)
+    return each_picture(images, scale)

@@ -7,10 +7,8 @@ def draw(max_shift: int, horizontal_flip: bool, images: int, random: np.random.G
     """Return `rows`, `columns` and `mirrored`, int8, (images,): all shifts and both orientations equally likely."""
     rows, columns = random.integers(-max_shift, max_shift, size=(2, images), endpoint=True)
     mirrored = random.integers(2, size=images) if horizontal_flip else np.zeros(images, int)
-    return {name: values.astype(np.int8) for name, values in zip(NAMES, (rows, columns, mirrored), strict=True)}
-
-
-NAMES = ("rows", "columns", "mirrored")
+    drawn = {"rows": rows, "columns": columns, "mirrored": mirrored}
+    return {name: values.astype(np.int8) for name, values in drawn.items()}
 
 
 def apply(images: np.ndarray, rows: np.ndarray, columns: np.ndarray, mirrored: np.ndarray) -> np.ndarray:

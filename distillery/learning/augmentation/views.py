@@ -22,7 +22,7 @@ class Views:
     def __init__(self, policy: Policy, images: int, count: int):
         self.policy, self.images, self.count = policy, images, count
         self._drawn: dict[int, np.ndarray] = {}
-        self._nothing = np.zeros(images, draw(policy, 1, generator(Purpose.VIEWS, 0)).dtype)
+        self._dtype = draw(policy, 1, generator(Purpose.VIEWS, 0)).dtype
 
     def parameters(self, indices: np.ndarray, numbers: np.ndarray | int) -> np.ndarray:
         """Return the parameters of views, as `draw` gives them, (n,); 0 of the images themselves.
@@ -32,7 +32,7 @@ class Views:
             numbers: int, (n,), or one for all: the view number of each, below `count`.
         """
         numbers = np.broadcast_to(numbers, np.shape(indices))
-        parameters = self._nothing[indices]
+        parameters = np.zeros(len(indices), self._dtype)
         for number in np.unique(numbers[numbers > 0]):
             if number not in self._drawn:
                 # Views belong to the data: they are the same for every seed of teacher and students.
