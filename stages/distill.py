@@ -32,11 +32,13 @@ def main(params, run, resume_folder: Path | None = None) -> None:
     policy = policy_of(student)
     info.check_augmentation("student", student)
     spec = student_spec(student, info)
-    data = load_training_set(PREPARED, policy, student.views, student.omit_classes, spec.size)
+    data = load_training_set(PREPARED, policy, student.views, student.omit_classes, spec.size, unlabelled=True)
     outputs, teacher_digest = load_transfer_set(TRANSFER, data.digest, data.examples.views)
     check_views(load_teacher(TEACHER), data.examples.images, data.examples.views, outputs, teacher_digest)
     data = replace(data, examples=replace(data.examples, teacher=outputs))
     run.dataset(info, context="training")
+    if unlabelled := info.sizes.get("unlabelled"):
+        print(f"{unlabelled:,} images without a label teach by the soft loss alone; scratch has none", flush=True)
 
     soft_loss = load_method(settings.method, **settings.own())
 

@@ -32,8 +32,11 @@ def main(params, run) -> None:
     if dataset.preprocessing and (line := near_duplicates(dataset)):
         print(line, flush=True)
     preprocessing = dataset.preprocessing and asdict(dataset.preprocessing)
-    files = {part: dataset.files[part] for part in dataset.parts()} if dataset.preprocessing else None
-    info = save_prepared(PREPARED, name, dataset.classes, dataset.source, dataset.parts(), preprocessing, files)
+    parts = dataset.parts()
+    if dataset.unlabelled_images is not None:
+        parts["unlabelled"] = (dataset.unlabelled_images, np.full(len(dataset.unlabelled_images), -1, np.int32))
+    files = {part: dataset.files[part] for part in parts} if dataset.preprocessing else None
+    info = save_prepared(PREPARED, name, dataset.classes, dataset.source, parts, preprocessing, files)
     info.check_augmentation("student", params.student)  # the stages that train check it, too
     info.check_augmentation("train_scratch", params.train_scratch)
     info.check_top_classes(params.transfer.top_classes)
@@ -43,7 +46,7 @@ def main(params, run) -> None:
 
     table = class_table(dataset, repeated)
     write_table(CLASSES, table)
-    totals = {name: int(table[name].sum()) for name in (*info.sizes, "repeated", "unreadable")}
+    totals = info.sizes | {name: int(table[name].sum()) for name in ("repeated", "unreadable")}
     write_json(METRICS, totals | {"classes": len(table)})
 
     run.dataset(info, context="preparation")

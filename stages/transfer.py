@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distillery.data.prepared import Split, load_info, load_split
+from distillery.data.prepared import Split, load_info, load_shown
 from distillery.data.random_streams import Purpose, generator
 from distillery.distillation.stored_logits import kept_probability, predicted_classes
 from distillery.distillation.transfer_set import save_transfer_set, view_outputs
@@ -20,19 +20,20 @@ SHEET_VIEWS = 10  # a row of the sheet
 
 def main(params, run, resume_folder: Path | None = None) -> None:
     """Write the transfer set."""
-    info, train, settings = load_info(PREPARED), load_split(PREPARED, "train"), params.student
+    info, train, settings = load_info(PREPARED), load_shown(PREPARED), params.student
     policy, top_classes = policy_of(settings), params.transfer.top_classes
     info.check_augmentation("student", settings)
     info.check_top_classes(top_classes)
     run.dataset(info, context="transfer")
     teacher = load_teacher(TEACHER)
-    views = Views(policy, len(train.labels), settings.views)
+    views = Views(policy, len(train.labels), settings.views, partners=info.sizes["train"])
+    labelled = np.flatnonzero(train.labels >= 0)
 
     def outputs_of_views() -> Iterator[dict[str, np.ndarray]]:
         for number in range(views.count):
             outputs = view_outputs(teacher, train.images, views, number, resume_folder, top_classes)
-            labels = labels_of(train, views, np.arange(len(train.labels)), number, len(info.classes))
-            metrics = {"accuracy": float(np.mean(predicted_classes(outputs) == labels))}
+            labels = labels_of(train, views, labelled, number, len(info.classes))
+            metrics = {"accuracy": float(np.mean(predicted_classes(outputs)[labelled] == labels))}
             said = f"accuracy of the teacher {100 * metrics['accuracy']:.2f} %"
             if top_classes is not None:
                 metrics["kept_probability"] = kept_probability(outputs, len(info.classes))
@@ -64,7 +65,8 @@ def labels_of(train: Split, views: Views, indices: np.ndarray, numbers: np.ndarr
 def draw_views(train: Split, views: Views, classes: list[str], run) -> None:
     """Log a sheet of views: some training images, each as it is and then as the teacher and the students see it."""
     shown = min(views.count, SHEET_VIEWS)
-    images = generator(Purpose.VIEW_SHEET).choice(len(train.labels), min(4 * (SHEET_VIEWS // shown), len(train.labels)))
+    labelled = np.flatnonzero(train.labels >= 0)
+    images = generator(Purpose.VIEW_SHEET).choice(labelled, min(4 * (SHEET_VIEWS // shown), len(labelled)))
     indices, numbers = np.repeat(images, shown), np.tile(np.arange(shown), len(images))
     title = "Training images and their views, as the teacher and the students see them"
     if views.policy.mixes:

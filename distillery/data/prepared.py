@@ -23,7 +23,7 @@ class DatasetInfo:
         name: of the data set.
         classes: the names of the classes, in the order of the labels.
         image_shape: (height, width, channels).
-        sizes: number of images, by part: `train`, `validation`, `test`.
+        sizes: number of images, by part: `train`, `validation`, `test`, and `unlabelled` where there are such.
         class_counts: number of images, by part and by name of the class.
         source: where the data set comes from.
         digests: SHA-256 over images and labels, by part.
@@ -139,7 +139,8 @@ def save_prepared(
         name: the data set's name.
         classes: the classes' names.
         source: where the data set comes from.
-        splits: `train`, `validation` and `test`, each uint8 images (n, height, width, channels) and int32 labels (n,).
+        splits: `train`, `validation` and `test`, each uint8 images (n, height, width, channels) and int32 labels (n,);
+            and `unlabelled`, where there are such, whose labels are −1.
         preprocessing: what was done to pictures of any size; None where nothing was.
         files: paths of the images from the data set's folder, by part; None where the images are no files.
 
@@ -154,6 +155,7 @@ def save_prepared(
         class_counts={
             part: dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
             for part, (_, labels) in splits.items()
+            if part != "unlabelled"
         },
         source=source,
         digests={part: _write_split(folder, part, *arrays) for part, arrays in splits.items()},
@@ -181,7 +183,7 @@ def load_info(folder: Path) -> DatasetInfo:
 
 
 def load_split(folder: Path, part: str) -> Split:
-    """Return one of `train`, `validation`, `test`.
+    """Return one of `train`, `validation`, `test`, or `unlabelled` where `dataset.json` has it.
 
     Raises:
         InputError: when a file is missing, damaged or not the one that `dataset.json` describes.
@@ -190,6 +192,43 @@ def load_split(folder: Path, part: str) -> Split:
     images = map_array(folder / f"{part}_images.npy", np.uint8, (info.sizes[part], *info.image_shape))
     labels = map_array(folder / f"{part}_labels.npy", np.int32, (info.sizes[part],))
     return Split(images, labels, info.digests[part])
+
+
+class Joined:
+    """Images of several parts as one array, read when they are asked for.
+
+    Args:
+        parts: uint8, (n, height, width, channels) each.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, parts: Sequence[np.ndarray]):
+        self._parts, self._ends = parts, np.cumsum([len(part) for part in parts])
+        self.shape = (int(self._ends[-1]), *parts[0].shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, chosen: slice | np.ndarray) -> np.ndarray:
+        """Return some images, uint8, (m, height, width, channels)."""
+        if isinstance(chosen, slice):
+            chosen = np.arange(*chosen.indices(len(self)))
+        found, places = np.empty((len(chosen), *self.shape[1:]), np.uint8), np.searchsorted(self._ends, chosen, "right")
+        for place, (part, end) in enumerate(zip(self._parts, self._ends, strict=True)):
+            mine = places == place
+            found[mine] = part[chosen[mine] - (end - len(part))]
+        return found
+
+
+def load_shown(folder: Path) -> Split:
+    """Return all images that a teacher shows to students: the training images, then those without a label, −1."""
+    train = load_split(folder, "train")
+    if "unlabelled" not in load_info(folder).sizes:
+        return train
+    more = load_split(folder, "unlabelled")
+    digest = hashlib.sha256(f"{train.digest} {more.digest}".encode()).hexdigest()
+    return Split(Joined([train.images, more.images]), np.concatenate([train.labels, more.labels]), digest)
 
 
 def select(split: Split, indices: np.ndarray) -> Split:

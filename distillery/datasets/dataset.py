@@ -46,6 +46,7 @@ class Dataset:
         source: where the data set comes from, the same whichever copy was read.
         retrieved_from: which copy was read.
         validation_images, validation_labels: as the others; None where a part of the training images is drawn.
+        unlabelled_images: as the others; of no known class. None where there are none.
         files: name of each image by part, for messages; a part without names has numbers.
         preprocessing: what was done to pictures of any size; None where nothing was.
         original_sizes: height and width of each picture before that, int, (n, 2), by part; empty where nothing was.
@@ -61,6 +62,7 @@ class Dataset:
     retrieved_from: str
     validation_images: np.ndarray | Rows | None = None
     validation_labels: np.ndarray | None = None
+    unlabelled_images: np.ndarray | Rows | None = None
     files: Mapping[str, list[str]] = field(default_factory=dict)
     preprocessing: Preprocessing | None = None
     original_sizes: Mapping[str, np.ndarray] = field(default_factory=dict)

@@ -1,13 +1,14 @@
 """The same picture twice: within a part of a data set, across parts, under several classes."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from sklearn.metrics import pairwise_distances_argmin_min
 
 from distillery.data.errors import InputError
 from distillery.data.pixel_digests import pixel_digests
-from distillery.datasets.dataset import Dataset
+from distillery.datasets.dataset import Dataset, Rows
 
 EXAMPLES = 3
 NEAR = 2  # of 255: pictures that look alike differ by less
@@ -56,6 +57,8 @@ def without_duplicates(dataset: Dataset, duplicates: str) -> tuple[Dataset, np.n
     print("\n".join(found or ["no picture occurs twice"]), flush=True)
     if duplicates == "keep":
         return dataset, ids["train"], repeated
+    if dataset.unlabelled_images is not None:
+        dataset = _without_known_ones(dataset)
     for part, later in LATER.items():
         kept = ~np.isin(ids.get(part, []), np.concatenate([ids[other] for other in later if other in ids]))
         if kept.all():
@@ -70,6 +73,20 @@ def without_duplicates(dataset: Dataset, duplicates: str) -> tuple[Dataset, np.n
         print(f"left out of {part}, since they are in {' or '.join(later)}, too: {(~kept).sum():,} images", flush=True)
         dataset, ids[part] = dataset.with_part(part, part, np.flatnonzero(kept)), ids[part][kept]
     return dataset, ids["train"], repeated
+
+
+def _without_known_ones(dataset: Dataset) -> Dataset:
+    """Leave out of the unlabelled images those that have a label elsewhere: nothing of the test may be learned from."""
+    parts = {part: images for part, (images, _) in dataset.parts().items()}
+    unlabelled, *known = picture_ids({"unlabelled": dataset.unlabelled_images, **parts}).values()
+    kept = np.flatnonzero(~np.isin(unlabelled, np.concatenate(known)))
+    if left_out := len(unlabelled) - len(kept):
+        print(f"left out of unlabelled, since they are in {', '.join(parts)}, too: {left_out:,} images", flush=True)
+    return replace(
+        dataset,
+        unlabelled_images=Rows(dataset.unlabelled_images, kept) if len(kept) else None,
+        files={**dataset.files, "unlabelled": [dataset.files["unlabelled"][place] for place in kept]},
+    )
 
 
 def _repeated(dataset: Dataset, ids: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -13,6 +13,7 @@ PARTS = {  # whatever their capitals
     **dict.fromkeys(("val", "valid", "validate", "validation"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+UNLABELLED = ("unlabelled", "unlabeled")  # beside `train`; elsewhere the name of a class
 # What systems and programs leave behind, besides hidden files and folders.
 LEFT_BEHIND = {
     "__macosx", "__pycache__", "@eadir", "lost+found", "$recycle.bin", "system volume information",
@@ -27,14 +28,16 @@ def list_images(path: str) -> tuple[list[str], dict[str, Labelled]]:
     """Return the images of each class in a folder, by part.
 
     Where the subfolders are `train` with or without `val` and `test`, under any of the names in `PARTS`, these parts
-    are taken; else all images are `train`. A single folder around them is passed through. What is hidden or left behind
-    by systems, and files beside the class folders, are left out, which is said.
+    are taken; else all images are `train`. Beside `train` a folder `unlabelled` holds images without a class, in
+    subfolders or not. A single folder around them is passed through. What is hidden or left behind by systems, and
+    files beside the class folders, are left out, which is said.
 
     Args:
         path: the folder.
 
     Returns:
-        The classes, sorted by name; files and labels of each part, sorted by class, then by name.
+        The classes, sorted by name; files and labels of each part, sorted by class, then by name. The part
+        `unlabelled`, where there is one, has labels of −1.
 
     Raises:
         InputError: when the folder has another layout, or a class has too few images.
@@ -49,8 +52,9 @@ def list_images(path: str) -> tuple[list[str], dict[str, Labelled]]:
     except OSError as error:
         raise InputError(f"{shown(error.filename or path)}: cannot be read ({error.strerror})") from None
     listing.report(path)
+    first = {"unlabelled": -1}
     return list(files["train"]), {
-        part: [(image, label) for label, images in enumerate(of_class.values()) for image in images]
+        part: [(image, label) for label, images in enumerate(of_class.values(), first.get(part, 0)) for image in images]
         for part, of_class in files.items()
     }
 
@@ -61,6 +65,9 @@ def _files(root: Path, listing: "_Listing") -> dict[str, dict[str, list[Path]]]:
     parts = _parts(root, listing)
     files = {}
     for part, folder in parts.items():
+        if part == "unlabelled":
+            files[part] = {"": listing.all_files(folder)}
+            continue
         missing = {"train", "validation", "test"} - parts.keys() if part == "train" else set()
         files[part] = listing.class_files(listing.unwrapped(folder), 1 + len(missing), _purpose({part, *missing}))
         if files[part].keys() != files["train"].keys():
@@ -76,6 +83,8 @@ def _parts(root: Path, listing: "_Listing") -> dict[str, Path]:
     """Return the folder of each part, `train` first; a folder of classes is all `train`."""
     folders = listing.folders(root)
     named = {name: PARTS[name.casefold()] for name in folders if name.casefold() in PARTS}
+    if "train" in named.values():
+        named |= {name: "unlabelled" for name in folders if name.casefold() in UNLABELLED}
     others = [name for name in folders if name not in named]
     if not named:
         return {"train": root}
@@ -92,7 +101,7 @@ def _parts(root: Path, listing: "_Listing") -> dict[str, Path]:
         found = f"several folders of {twice[0]} images" if twice else "no part train"
         raise InputError(f"prepare.dataset: {root} has {found}, only {', '.join(sorted(named))}; {LAYOUTS}")
     places = {part: folders[name] for name, part in named.items()}
-    return {part: places[part] for part in ("train", "validation", "test") if part in places}
+    return {part: places[part] for part in ("train", "validation", "unlabelled", "test") if part in places}
 
 
 class _Listing:
@@ -145,6 +154,12 @@ class _Listing:
             print(f"{folder} holds one folder, {shown(name)}: its subfolders are taken", flush=True)
             folder = inner
         return folder
+
+    def all_files(self, folder: Path) -> list[Path]:
+        """Return the images in a folder and its subfolders."""
+        content = self.visible(folder)
+        inner = [file for place in content if place.is_dir() for file in self.all_files(place)]
+        return [place for place in content if not place.is_dir()] + inner
 
     def class_files(self, folder: Path, minimum: int, purpose: str) -> dict[str, list[Path]]:
         """Return the images of each class."""

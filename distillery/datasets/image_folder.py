@@ -51,7 +51,7 @@ def read_folder(path: str, image_size: int, test_fraction: float, unreadable: st
     images, kept = read.images, ~read.unreadable
     parts = {part: np.flatnonzero(kept & (of_part == part)) for part in listed}
     for part, chosen in parts.items():
-        missing = np.setdiff1d(labels, labels[chosen])
+        missing = [] if part == "unlabelled" else np.setdiff1d(labels[labels >= 0], labels[chosen])
         if len(missing):
             raise InputError(
                 f"prepare.unreadable: leave_out leaves no image of class {shown(classes[missing[0]])} in {part};"
@@ -67,13 +67,13 @@ def read_folder(path: str, image_size: int, test_fraction: float, unreadable: st
     return Dataset(
         classes=classes,
         **arrays,
-        **{f"{part}_labels": labels[chosen] for part, chosen in parts.items()},
+        **{f"{part}_labels": labels[chosen] for part, chosen in parts.items() if part != "unlabelled"},
         source="own images",
         retrieved_from=path,
         files={part: [shown(files[number].relative_to(path)) for number in chosen] for part, chosen in parts.items()},
         preprocessing=read.preprocessing,
         original_sizes={part: read.sizes[chosen] for part, chosen in parts.items()},
-        unreadable=Counter(classes[label] for label in labels[read.unreadable]),
+        unreadable=Counter(classes[label] for label in labels[read.unreadable & (labels >= 0)]),
     )
 
 

@@ -68,9 +68,10 @@ class CrossValidation:
             model, result = trainer.train(self.seed, others, data.validation, lambda _: None, checkpoint)
             held_out = examples.indices[fold]
             predictions = predict_logits(model, examples.as_they_are(held_out)).argmax(axis=1)
+            known = examples.labels[held_out] >= 0
             yield Fold(
                 float(np.mean(predictions == teacher_predictions[fold])),
-                float(np.mean(predictions == examples.labels[held_out])),
+                float(np.mean((predictions == examples.labels[held_out])[known])),
                 result.epochs[-1].ended,
             )
 

@@ -16,8 +16,9 @@ class Distiller(keras.Model):
     The targets are labels alone, `fit(images, labels)`, when a live `teacher` is given: it then runs on every batch.
     Without a live teacher they are named, `fit(images, {"labels": …, "logits": …})`, with outputs of the teacher that
     were computed once. Both give the same losses on the same batch. Of images that are mixed the labels are the parts
-    of each class, (batch, classes); the soft loss is given the class with the largest part. With `top_classes` among
-    the targets, the logits are those that `largest_logits` gives, and a method gets one of every class.
+    of each class, (batch, classes), and none of an image without a label; the soft loss is given the class with the
+    largest part. With `top_classes` among the targets, the logits are those that `largest_logits` gives, and a method
+    gets one of every class.
 
     Args:
         student: model from images to logits, (batch, classes).
@@ -71,11 +72,9 @@ class Distiller(keras.Model):
         return self.student(images, training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        labels, teacher = self._targets(x, y)
-        if TOP_CLASSES in teacher:
-            teacher["logits"] = every_logit(teacher.pop(TOP_CLASSES), teacher["logits"], y_pred.shape[-1])
+        labels, teacher = self._targets(x, y, y_pred.shape[-1])
         hard = hard_loss(labels, y_pred)
-        main = ops.argmax(labels, axis=-1) if len(labels.shape) > 1 else labels
+        main = main_labels(labels, teacher) if len(labels.shape) > 1 else labels
         soft = self._soft_scale * self._soft_loss(main, teacher, {"logits": y_pred}, self.temperature)
         batch = ops.shape(labels)[0]
         self.hard_loss_tracker.update_state(hard, sample_weight=batch)
@@ -84,17 +83,33 @@ class Distiller(keras.Model):
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         labels = y["labels"] if isinstance(y, dict) else y
+        if isinstance(y, dict) and len(labels.shape) > 1:
+            labels = main_labels(*self._targets(x, y, y_pred.shape[-1]))
         return super().compute_metrics(x, labels, y_pred, sample_weight)
 
-    def _targets(self, images, y):
-        """Return the labels, and the teacher's outputs by name."""
+    def _targets(self, images, y, classes: int):
+        """Return the labels, and the teacher's outputs by name, the logits of all classes among them."""
         if isinstance(y, dict):
-            return y["labels"], {name: ops.cast(y[name], "float32") for name in y if name != "labels"}
+            teacher = {name: ops.cast(y[name], "float32") for name in y if name != "labels"}
+            if TOP_CLASSES in teacher:
+                teacher["logits"] = every_logit(teacher.pop(TOP_CLASSES), teacher["logits"], classes)
+            return y["labels"], teacher
         if self._teach is None:
             raise ValueError("the targets hold no teacher outputs, and the distiller has no live teacher")
         outputs = self._teach(images)
         outputs = outputs if isinstance(outputs, dict) else {"logits": outputs}
         return y, {name: ops.stop_gradient(output) for name, output in outputs.items()}
+
+
+def main_labels(labels, teacher):
+    """Return one class of each image, int, (batch,): that of the largest part or, without a label, the teacher's.
+
+    Args:
+        labels: float, (batch, classes), each class's part.
+        teacher: its outputs by name; `logits`: float, (batch, classes).
+    """
+    known = ops.sum(labels, axis=-1) > 0
+    return ops.where(known, ops.argmax(labels, axis=-1), ops.argmax(teacher["logits"], axis=-1))
 
 
 def every_logit(top_classes, logits, classes: int):

@@ -22,7 +22,7 @@ class Examples:
 
     Attributes:
         images: uint8, (n, height, width, channels); may be mapped from a file.
-        labels: int, (n,).
+        labels: int, (n,); −1 of images whose class is unknown.
         indices: int, (m,): the images to train on; all when None.
         views: each image is shown in the next of its views every epoch; as it is when None.
         teacher: the teacher's outputs by name, each (views, n, ...): of view v of image i at [v, i].
@@ -73,6 +73,7 @@ class Batches:
     ):
         self._examples, self.batch_size, self._seed = examples, batch_size, seed
         self._indices = examples.shown()
+        self._some_unknown = bool((examples.labels[self._indices] < 0).any())
         self._shown = len(self._indices) // devices * devices
         first = slice(0, 1)
         image_bytes = max(examples.images[first].nbytes, examples.as_they_are(first).nbytes)
@@ -90,8 +91,8 @@ class Batches:
             epoch: its number, from 1.
 
         Yields:
-            Images and labels (m,), or images and the named targets `{"labels": (m,), "logits": (m, classes)}`. Of
-            images that may be mixed the labels are float32, (m, classes).
+            Images and labels (m,), or images and the named targets `{"labels": (m,), "logits": (m, classes)}`. Where
+            images may be mixed, or have no label, the labels are float32, (m, classes): each class's part.
         """
         random = generator(Purpose.ORDER, self._seed, epoch)
         order = self._indices[random.permutation(len(self._indices))[: self._shown]]
@@ -145,6 +146,8 @@ class Batches:
             images[:] = examples.views.show(images, indices, numbers, examples.images)
             if examples.views.policy.mixes:
                 labels = examples.views.mixed_labels(examples.labels, indices, numbers, examples.classes, size)
+        if self._some_unknown and labels.ndim == 1:
+            labels = mixing.mixed_labels(labels, labels, np.zeros(len(labels)), examples.classes)
         if examples.augmentation not in (None, Policy()):
             drawn = draw(examples.augmentation, len(indices), generator(Purpose.AUGMENTATION, self._seed, *place))
             images[:] = apply(images, drawn)

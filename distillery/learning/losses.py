@@ -7,8 +7,8 @@ def hard_loss(labels, logits, label_smoothing: float = 0.0):
     """Return the cross-entropy of the labels, averaged over the batch.
 
     Args:
-        labels: int, (batch,), the classes' indices; or of images that are mixed float, (batch, classes), each class's
-            part.
+        labels: int, (batch,), the classes' indices; or of images that are mixed, or have no label, float,
+            (batch, classes), each class's part.
         logits: float, (batch, classes).
         label_smoothing: part of each label that is spread evenly over all classes (Szegedy et al. 2016, arXiv
             1512.00567, section 7).

@@ -273,6 +273,7 @@ def training_sample(examples: Examples, images: int) -> np.ndarray:
         images: how many, at most.
     """
     shown = examples.shown()
+    shown = shown[examples.labels[shown] >= 0]
     return np.sort(generator(Purpose.TRAINING_SAMPLE).choice(shown, min(images, len(shown)), replace=False))
 
 

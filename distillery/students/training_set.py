@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distillery.data.prepared import Split, load_info, load_split, select
+from distillery.data.prepared import Split, load_info, load_shown, load_split, select
 from distillery.learning.augmentation import Policy, Views
 from distillery.learning.batches import Examples
 from distillery.learning.resizing import resized_split
@@ -16,10 +16,11 @@ class TrainingSet:
     """The students' part of the prepared data.
 
     Attributes:
-        examples: all training images, those of omitted classes too, so that indices are those of the teacher's outputs.
+        examples: all training images, those of omitted classes too, so that indices are those of the teacher's outputs;
+            then, for distilled students, those without a label.
         validation: the validation images, of the size that students see, without those of omitted classes: a student
             that never sees a class is not chosen by it either.
-        digest: of the training split.
+        digest: of these images.
     """
 
     examples: Examples
@@ -28,7 +29,12 @@ class TrainingSet:
 
 
 def load_training_set(
-    folder: Path, policy: Policy, views: int, omit_classes: list[str], size: tuple[int, int] | None = None
+    folder: Path,
+    policy: Policy,
+    views: int,
+    omit_classes: list[str],
+    size: tuple[int, int] | None = None,
+    unlabelled: bool = False,
 ) -> TrainingSet:
     """Return the prepared data as students see them.
 
@@ -38,21 +44,23 @@ def load_training_set(
         views: per image.
         omit_classes: names of classes that students never see.
         size: (height, width) of the images that students see; None for that of the data set.
+        unlabelled: whether they see images without a label, too.
 
     Raises:
         InputError: when the data are missing or damaged, or a class to omit is unknown, or too few classes are left.
     """
     train, validation = load_split(folder, "train"), load_split(folder, "validation")
-    info = load_info(folder)
+    shown, info = load_shown(folder) if unlabelled else train, load_info(folder)
+    images = info.sizes["train"] + info.sizes.get("unlabelled", 0)  # views are the same with and without a teacher
     omitted = info.labels_of(omit_classes)
     if omitted:
         validation = select(validation, np.flatnonzero(~np.isin(validation.labels, omitted)))
     examples = Examples(
-        train.images,
-        train.labels,
-        indices=np.flatnonzero(~np.isin(train.labels, omitted)),
-        views=Views(policy, len(train.labels), views),
+        shown.images,
+        shown.labels,
+        indices=np.flatnonzero(~np.isin(shown.labels, omitted)),
+        views=Views(policy, images, views, partners=len(train.labels)),
         size=size,
         classes=len(info.classes),
     )
-    return TrainingSet(examples, resized_split(validation, size), train.digest)
+    return TrainingSet(examples, resized_split(validation, size), shown.digest)

@@ -10,19 +10,20 @@ from distillery.learning.augmentation.rectangles import whole_pixels
 PARTS = 256  # in which the part of a blended image is counted, so that blending is exact in whole numbers
 
 
-def draw(mixup: float, cutmix: float, images: int, random: np.random.Generator) -> dict[str, np.ndarray]:
+def draw(mixup: float, cutmix: float, images: int, random: np.random.Generator, partners: int) -> dict[str, np.ndarray]:
     """Return with which image, and how, each is mixed.
 
     Args:
         mixup, cutmix: parameters of the Beta distributions; 0 for none. With both, half of the images are blended.
         images: number of images.
         random: draws them.
+        partners: so many of them, the first, may be partners.
 
     Returns:
         `partner`, int64, (images,); `blended`, uint16, (images,): the partner's part, of `PARTS`; `pasted`, float32,
         (images, 4): the partner's rectangle as in `rectangles`, cut off at the picture's sides.
     """
-    partner = random.integers(images, size=images)
+    partner = random.integers(partners, size=images)
     blends = random.uniform(size=images) < (0.5 if mixup and cutmix else float(mixup > 0))
     blended = np.rint(PARTS * random.beta(mixup, mixup, size=images)) if mixup else np.zeros(images)
     area = random.beta(cutmix, cutmix, size=(images, 1)) if cutmix else np.zeros((images, 1))
@@ -76,15 +77,15 @@ def partners_part(drawn: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def mixed_labels(labels: np.ndarray, partners: np.ndarray, part: np.ndarray, classes: int) -> np.ndarray:
-    """Return the labels of views of two images, float32, (n, classes): each row sums to 1.
+    """Return the labels of views of two images, float32, (n, classes): each row sums to the part that is known.
 
     Args:
-        labels: of the images, int, (n,), and
+        labels: of the images, int, (n,), −1 where unknown, and
         partners: of those with which they are mixed.
         part: the partners' parts, (n,).
         classes: number of classes.
     """
-    found, rows = np.zeros((len(labels), classes), np.float32), np.arange(len(labels))
+    found, rows = np.zeros((len(labels), classes + 1), np.float32), np.arange(len(labels))  # the last is of no class
     found[rows, labels] = 1 - part
     found[rows, partners] += part.astype(np.float32)
-    return found
+    return found[:, :classes]

@@ -54,13 +54,14 @@ def policy_of(section) -> Policy:
     return Policy(section.max_shift, section.horizontal_flip, **dict(section.augment))
 
 
-def draw(policy: Policy, images: int, random: np.random.Generator) -> np.ndarray:
+def draw(policy: Policy, images: int, random: np.random.Generator, partners: int | None = None) -> np.ndarray:
     """Return the parameters of one view per image, those of an operation the same whatever others there are.
 
     Args:
         policy: how images are augmented.
-        images: number of images, of which each may be mixed with any.
+        images: number of images.
         random: draws the parameters.
+        partners: so many of the images, the first, may be mixed with any; all when None.
 
     Returns:
         A structured array, (images,): the fields of the operations in use, as their modules name them.
@@ -75,7 +76,7 @@ def draw(policy: Policy, images: int, random: np.random.Generator) -> np.ndarray
     if policy.erase:
         parts.append(erasing.draw(policy.erase, images, of_erasing))
     if policy.mixes:
-        parts.append(mixing.draw(policy.mixup, policy.cutmix, images, of_mixing))
+        parts.append(mixing.draw(policy.mixup, policy.cutmix, images, of_mixing, partners or images))
     fields = {name: values for part in parts for name, values in part.items()}
     drawn = np.empty(images, [(name, values.dtype, values.shape[1:]) for name, values in fields.items()])
     for name, values in fields.items():

@@ -17,10 +17,12 @@ class Views:
         policy: how images are augmented.
         images: number of images in the data set.
         count: views per image.
+        partners: so many images, the first, are mixed with others; all when None.
     """
 
-    def __init__(self, policy: Policy, images: int, count: int):
+    def __init__(self, policy: Policy, images: int, count: int, partners: int | None = None):
         self.policy, self.images, self.count = policy, images, count
+        self._partners = partners or images
         self._drawn: dict[int, np.ndarray] = {}
         self._dtype = draw(policy, 1, generator(Purpose.VIEWS, 0)).dtype
 
@@ -36,7 +38,8 @@ class Views:
         for number in np.unique(numbers[numbers > 0]):
             if number not in self._drawn:
                 # Views belong to the data: they are the same for every seed of teacher and students.
-                self._drawn[number] = draw(self.policy, self.images, generator(Purpose.VIEWS, number))
+                random = generator(Purpose.VIEWS, number)
+                self._drawn[number] = draw(self.policy, self.images, random, self._partners)
             shown = numbers == number
             parameters[shown] = self._drawn[number][indices[shown]]
         return parameters
