@@ -8,6 +8,7 @@ from app.experiment_table import show_experiments
 from app.results import TimedEvaluation
 from distillery.evaluation.comparison import accuracy_interval
 from distillery.evaluation.roles import ROLES
+from distillery.learning.metrics import balanced_accuracy, confusion_matrix, macro_f1
 
 
 def show_page() -> None:
@@ -76,7 +77,8 @@ def show_models(models: dict[str, LoadedModel], evaluation: TimedEvaluation | No
                 st.metric("Accuracy on the test set", f"{100 * correct / images:.2f} %")
                 st.caption(
                     f"95 % interval {100 * low:.2f} to {100 * high:.2f} %  \n"
-                    f"{images - correct:,} of {images:,} images wrong  \n{mean_of_seeds(evaluation.headline[role])}"
+                    f"{images - correct:,} of {images:,} images wrong  \n{by_class(role, evaluation)}  \n"
+                    f"{mean_of_seeds(evaluation.headline[role])}"
                 )
             st.html(facts(role, model, evaluation))
     if intervals:
@@ -93,6 +95,12 @@ def note(role: str, model: LoadedModel | None) -> str:
     if model is None:
         return "not here"
     return "the model that taught" if role == "teacher" else f"the small model, seed {model.file.seed}"
+
+
+def by_class(role: str, evaluation: TimedEvaluation) -> str:
+    """Return what counts every class alike, of the model that is shown, as text."""
+    confusion = confusion_matrix(evaluation.labels, evaluation.predicted[role], len(evaluation.classes))
+    return f"balanced {100 * balanced_accuracy(confusion):.2f} %, macro F1 {100 * macro_f1(confusion):.2f} %"
 
 
 def mean_of_seeds(headline: dict) -> str:

@@ -21,12 +21,20 @@ from pipeline.tracking.run_log import flat
 
 TITLES = {  # of metrics, in the order in which a preset's table shows them
     "teacher.accuracy": "teacher, accuracy",
+    "teacher.balanced_accuracy": "teacher, balanced accuracy",
+    "teacher.macro_f1": "teacher, macro F1",
     "teacher.errors": "teacher, errors",
     "distilled.accuracy": "distilled, accuracy",
+    "distilled.balanced_accuracy": "distilled, balanced accuracy",
+    "distilled.macro_f1": "distilled, macro F1",
     "distilled.errors": "distilled, errors",
     "scratch.accuracy": "plain training, its own recipe, accuracy",
+    "scratch.balanced_accuracy": "plain training, its own recipe, balanced accuracy",
+    "scratch.macro_f1": "plain training, its own recipe, macro F1",
     "scratch.errors": "plain training, its own recipe, errors",
     "same_recipe.accuracy": "the same recipe without a teacher, accuracy",
+    "same_recipe.balanced_accuracy": "the same recipe without a teacher, balanced accuracy",
+    "same_recipe.macro_f1": "the same recipe without a teacher, macro F1",
     "same_recipe.errors": "the same recipe without a teacher, errors",
     "gain.points": "gain over plain training (points)",
     "gain_over_same_recipe.points": "gain over the same recipe (points)",
@@ -223,7 +231,7 @@ def gain_text(gain: Mapping[str, float]) -> str:
 
 def shown(value: float, metric: str) -> str:
     """Return a number as its metric is read."""
-    if metric.endswith("accuracy"):
+    if metric.endswith(("accuracy", "macro_f1")):
         return f"{100 * value:.2f} %"
     if metric.startswith("gain"):
         return f"{value:+.2f}"

@@ -93,7 +93,8 @@ def scores(params: Params, recipe: Mapping[str, Any], seeds: list[int]) -> dict[
     spec = student_spec(student, info, plain.dropout)
     data = load_training_set(PREPARED, Policy(), 1, student.omit_classes, spec.size)
     examples = replace(data.examples, views=None, augmentation=plain.augmentation)
-    trainer = SeedTrainer(spec, plain.training, seeds[0], len(examples.indices), label_smoothing=plain.label_smoothing)
+    weights = data.class_weights(student.class_weights)
+    trainer = SeedTrainer(spec, plain.training, seeds[0], len(examples.indices), None, plain.label_smoothing, weights)
     accuracies, losses = [], []
     for seed in seeds:
         model, _ = trainer.train(seed, examples, data.validation, lambda _: None, None)

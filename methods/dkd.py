@@ -4,7 +4,7 @@ from keras import ops
 
 
 def loss(labels, teacher, student, temperature, *, alpha: float = 1.0, beta: float = 8.0):
-    """Return alpha · KL(b_t ‖ b_s) + beta · KL(p̂_t ‖ p̂_s), averaged over the batch.
+    """Return alpha · KL(b_t ‖ b_s) + beta · KL(p̂_t ‖ p̂_s), one value an image.
 
     b is the pair (probability of the label, of the rest); p̂ is the distribution over the rest alone. With alpha 1, and
     beta the teacher's probability of the rest, image by image, it is the loss of `kd`. The paper adds it, times T²,
@@ -19,11 +19,11 @@ def loss(labels, teacher, student, temperature, *, alpha: float = 1.0, beta: flo
         beta: weight of the classes other than the label; in code also one per image, (batch,).
 
     Returns:
-        A scalar, in nats.
+        Float, (batch,), in nats.
     """
     teacher_pair, teacher_rest = _decouple(labels, teacher["logits"] / temperature)
     student_pair, student_rest = _decouple(labels, student["logits"] / temperature)
-    return ops.mean(alpha * _kl(teacher_pair, student_pair) + beta * _kl(teacher_rest, student_rest))
+    return alpha * _kl(teacher_pair, student_pair) + beta * _kl(teacher_rest, student_rest)
 
 
 def _kl(log_p, log_q):

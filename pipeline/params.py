@@ -247,6 +247,11 @@ class Student(Training):
     )
     horizontal_flip: bool = Field(description="augmented views: half of them mirrored left to right")
     augment: Augment = Field(Augment(), description="augmented views: what else is done to them")
+    class_weights: Literal["none", "balanced"] = Field(
+        "none",
+        description="how much an image counts, distilled and from scratch: `none`: all alike; `balanced`: the more, the"
+        " fewer images its class has",
+    )
     views: int = Field(
         ge=1, le=1000, description="views per image: itself and augmented ones, a different one each epoch in turn"
     )

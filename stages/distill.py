@@ -42,10 +42,14 @@ def main(params, run, resume_folder: Path | None = None) -> None:
 
     soft_loss = load_method(settings.method, **settings.own())
 
-    def distil(model) -> Distiller:
-        return Distiller(model, settings.temperature, settings.alpha, soft_loss=soft_loss, t_squared=settings.t_squared)
+    class_weights = data.class_weights(student.class_weights)
+    how = {"soft_loss": soft_loss, "t_squared": settings.t_squared, "class_weights": class_weights}
 
-    trainer = SeedTrainer(spec, student, student.seeds[0], len(data.examples.indices), distil)
+    def distil(model) -> Distiller:
+        return Distiller(model, settings.temperature, settings.alpha, **how)
+
+    images = len(data.examples.indices)
+    trainer = SeedTrainer(spec, student, student.seeds[0], images, distil, class_weights=class_weights)
     run.tags({"distillery.precision": trainer.precision})
     means = EpochMeans(data.validation.labels, len(info.classes), len(student.seeds))
 
@@ -60,18 +64,19 @@ def main(params, run, resume_folder: Path | None = None) -> None:
             flush=True,
         )
     students = train_students(trainer, student.seeds, data, STUDENTS, on_epoch_end, resume_folder)
-    result = students_result(students, data.validation.labels, len(info.classes))
+    result = students_result(students, data.validation.labels, len(info.classes), trainer.chosen_by)
     metrics = result.metrics
     if settings.folds:
         folds = []
-        validation = CrossValidation(settings.folds, student.seeds[0], spec, student, distil)
+        validation = CrossValidation(settings.folds, student.seeds[0], spec, student, distil, class_weights)
         for fold in validation.scores(data, resume_folder):
             folds.append(fold)
             scores = {"fold/agreement_with_teacher": fold.agreement, "fold/accuracy": fold.accuracy}
             run.metrics(scores, step=len(folds), time=fold.ended)
         metrics = metrics | {"cross_validation": fold_metrics(folds)}
 
-    chosen = save_choice(STUDENTS, result.accuracies, student.omit_classes, teacher_digest, trainer.precision, start)
+    made = (student.omit_classes, teacher_digest, trainer.precision, start)
+    chosen = save_choice(STUDENTS, result.by_seed, trainer.chosen_by, *made)
     write_json(METRICS, metrics)
     write_table(CURVES, means.curves)
     numbers = {"best": metrics, "parameters": students[0].parameters, "chosen_seed": chosen}

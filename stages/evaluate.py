@@ -34,6 +34,7 @@ CURVES = {
 }
 METRICS, TABLES, FIGURES = Path("metrics"), Path("plots/evaluate"), Path("plots/figures")
 ANSWERS = Path("models/answers.npz")
+SUMMARY = ("accuracy", "balanced_accuracy", "macro_f1", "errors")
 OVER = {
     "gain": "plain training with its own recipe",
     "gain_over_same_recipe": "the same recipe without a teacher",
@@ -228,8 +229,11 @@ def costs(roles: Mapping[str, RoleOutputs], headline: Mapping) -> dict[str, dict
 def print_summary(headline: Mapping, timing: Mapping, seeds: int, runtime: Mapping[str, str]) -> None:
     """Print accuracy, gain and compression."""
     for role in ROLES:
-        accuracy, errors = headline[role]["accuracy"], headline[role]["errors"]
-        print(f"{role:>10}: accuracy {100 * accuracy:.2f} %, {errors:.1f} errors")
+        accuracy, balanced, f1, errors = (headline[role][name] for name in SUMMARY)
+        print(
+            f"{role:>10}: accuracy {100 * accuracy:.2f} %, balanced {100 * balanced:.2f} %, macro F1 {100 * f1:.2f} %,"
+            f" {errors:.1f} errors"
+        )
     for role, omitted in headline.get("omitted", {}).items():
         print(
             f"{role:>10}: accuracy {100 * omitted['accuracy']:.2f} % on the classes it never saw; with a bias tuned on "

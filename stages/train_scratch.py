@@ -41,7 +41,12 @@ def main(params, run, resume_folder: Path | None = None) -> None:
 
     fresh = replace(views, examples=replace(views.examples, views=None, augmentation=recipe.augmentation))
     trainer = SeedTrainer(
-        spec, recipe.training, student.seeds[0], len(views.examples.indices), label_smoothing=recipe.label_smoothing
+        spec,
+        recipe.training,
+        student.seeds[0],
+        len(views.examples.indices),
+        label_smoothing=recipe.label_smoothing,
+        class_weights=views.class_weights(student.class_weights),
     )
     run.tags({"distillery.precision": trainer.precision})
     means = EpochMeans(views.validation.labels, len(info.classes), len(student.seeds))
@@ -51,9 +56,10 @@ def main(params, run, resume_folder: Path | None = None) -> None:
 
     print("plain training with its own recipe", flush=True)
     students = train_students(trainer, student.seeds, fresh, STUDENTS, on_epoch_end, resume_folder)
-    result = students_result(students, views.validation.labels, len(info.classes))
+    result = students_result(students, views.validation.labels, len(info.classes), trainer.chosen_by)
     start = starting_point(spec, info)
-    chosen = save_choice(STUDENTS, result.accuracies, student.omit_classes, None, trainer.precision, start)
+    made = (student.omit_classes, None, trainer.precision, start)
+    chosen = save_choice(STUDENTS, result.by_seed, trainer.chosen_by, *made)
     if recipe == shared_recipe(student) and student.views == 1:
         print("its recipe is that of the distilled students: no others are trained", flush=True)
         shutil.copytree(STUDENTS, SAME_RECIPE, dirs_exist_ok=True)
@@ -97,7 +103,13 @@ def train_with_shared_recipe(
 ) -> dict[str, float]:
     """Write students whose recipe is that of the distilled ones, without a teacher, and return their metrics."""
     student = params.student
-    trainer = SeedTrainer(replace(spec, dropout=student.dropout), student, student.seeds[0], len(data.examples.indices))
+    trainer = SeedTrainer(
+        replace(spec, dropout=student.dropout),
+        student,
+        student.seeds[0],
+        len(data.examples.indices),
+        class_weights=data.class_weights(student.class_weights),
+    )
     means = EpochMeans(data.validation.labels, spec.classes, len(student.seeds))
 
     def on_epoch_end(_: int, epoch) -> None:
@@ -107,6 +119,7 @@ def train_with_shared_recipe(
     print("plain training with the recipe of the distilled students", flush=True)
     folder = resume_folder and resume_folder / "same_recipe"
     students = train_students(trainer, student.seeds, data, SAME_RECIPE, on_epoch_end, folder)
-    result = students_result(students, data.validation.labels, spec.classes)
-    save_choice(SAME_RECIPE, result.accuracies, student.omit_classes, None, trainer.precision, start)
+    result = students_result(students, data.validation.labels, spec.classes, trainer.chosen_by)
+    made = (student.omit_classes, None, trainer.precision, start)
+    save_choice(SAME_RECIPE, result.by_seed, trainer.chosen_by, *made)
     return result.metrics

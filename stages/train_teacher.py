@@ -14,7 +14,13 @@ from distillery.learning.augmentation import policy_of
 from distillery.learning.batches import Batches, Examples
 from distillery.learning.checkpoint import Checkpoint
 from distillery.learning.devices import check_devices
-from distillery.learning.metrics import confusion_matrix, expected_calibration_error, negative_log_likelihood
+from distillery.learning.metrics import (
+    balanced_accuracy,
+    confusion_matrix,
+    expected_calibration_error,
+    macro_f1,
+    negative_log_likelihood,
+)
 from distillery.learning.models import ModelSpec, build_model, float32_copy, student_spec
 from distillery.learning.precision import resolve_precision
 from distillery.learning.prediction import Predict, predict_logits
@@ -99,8 +105,11 @@ def report(settings, info: DatasetInfo, found: Answers, result: TrainingResult, 
     """Write and log the metrics, and say how good the teacher's probabilities are."""
     labels, logits = found.labels, found.logits
     accuracy = float((logits.argmax(axis=1) == labels).mean())
+    confusion = confusion_matrix(labels, logits.argmax(axis=1), len(info.classes))
     metrics = {
         "val_accuracy": accuracy,
+        "val_balanced_accuracy": balanced_accuracy(confusion),
+        "val_macro_f1": macro_f1(confusion),
         "val_loss": negative_log_likelihood(labels, logits),
         "overfitting_points": 100 * (float((found.learned.argmax(axis=1) == found.learned_labels).mean()) - accuracy),
         "best_epoch": result.best_epoch,
@@ -123,7 +132,6 @@ def report(settings, info: DatasetInfo, found: Answers, result: TrainingResult, 
     write_table(CURVES, result.curves)
     known = {} if parameters is None else {"parameters": parameters}  # a table of outputs has none
     run.metrics({"best": metrics} | known, time=result.epochs[-1].ended)
-    confusion = confusion_matrix(labels, logits.argmax(axis=1), len(info.classes))
     teacher = load_teacher(TEACHER)
     run.training_result("teacher", confusion, info, CURVES, teacher.logged, teacher.digest)
 

@@ -69,7 +69,7 @@ def test_balanced_accuracy_counts_every_class_alike():
     evaluation = compare_roles(["a", "b"], labels, roles, 5)
     assert evaluation.headline["teacher"]["accuracy"] == pytest.approx(0.8)
     expected = balanced_accuracy_score(labels, np.zeros(10, int))
-    assert evaluation.quality["teacher"]["balanced_accuracy"] == pytest.approx(expected) == pytest.approx(0.5)
+    assert evaluation.headline["teacher"]["balanced_accuracy"] == pytest.approx(expected) == pytest.approx(0.5)
 
 
 def test_instructive_images_come_first():
@@ -146,7 +146,7 @@ def test_evaluation_holds_means_over_seeds_and_the_chosen_model():
     labels, roles = three_roles()
     evaluation = compare_roles(["a", "b", "c"], labels, roles, 5)
     headline = evaluation.headline
-    assert headline["teacher"] == {"accuracy": 1, "errors": 0}
+    assert headline["teacher"] == {"accuracy": 1, "balanced_accuracy": 1, "macro_f1": 1, "errors": 0}
     assert headline["distilled"]["accuracy"] == pytest.approx(5 / 9)
     assert headline["distilled"]["errors"] == pytest.approx(40 / 3)
     assert headline["gain"]["points"] == pytest.approx(-400 / 9)

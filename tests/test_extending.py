@@ -47,6 +47,12 @@ def test_every_recipe_is_checked():
     assert list(RECIPES) == list(RUNS)
 
 
+@pytest.mark.parametrize("recipe", RUNS)
+def test_diffs_of_a_recipe_apply(recipe):
+    for diff in DIFF.findall(RECIPES[recipe]):
+        subprocess.run(["git", "apply", "--check", "-"], cwd=ROOT, input=diff, text=True, check=True)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("recipe", RUNS)
 def test_recipe_works(recipe, pipeline, tmp_path):

@@ -15,8 +15,9 @@ from distillery.learning.losses import hard_loss
 
 
 def soft_loss(method, labels, teacher, student, temperature, **parameters):
-    """Return the loss of a method over logits."""
-    return load_method(method, **parameters)(labels, {"logits": teacher}, {"logits": student}, temperature)
+    """Return the loss of a method over logits, averaged over the images."""
+    loss = load_method(method, **parameters)(labels, {"logits": teacher}, {"logits": student}, temperature)
+    return keras.ops.mean(loss)
 
 
 def kd_loss(teacher, student, temperature):

@@ -16,7 +16,8 @@ PARAMETERS = {
     "train_teacher.model": "architectures/cnn.py",
     "distill.method": "kd",
 }
-METRICS = {"accuracy": 0.75, "errors": 1.0, "agreement_with_keras": 1.0, "bytes": 1234, "parameters": 100}
+COUNTED = {"accuracy": 0.75, "balanced_accuracy": 0.7, "macro_f1": 0.65, "errors": 1.0}
+METRICS = COUNTED | {"agreement_with_keras": 1.0, "bytes": 1234, "parameters": 100}
 COMPARISON = "Beside its teacher and plain training"
 TITLES = ["Intended use and limits", "Weaknesses", COMPARISON, "Data", "Teacher", "Formats", "Parameters"]
 
@@ -69,6 +70,7 @@ def test_card_shows_the_numbers_of_the_run():
         "| ## d | 0.0 % | 0.0 to 79.3 % | 1 |"
     ) in weaknesses
     assert "| label | prediction | images |\n|---|---|---|\n| ## d | b\\|c | 1 |\n" in weaknesses
+    assert "| teacher | 75.00 % | 70.00 % | 65.00 % | 1.0 |\n" in comparison
     assert "Whether distilling is better than plain training is not shown.\n" in comparison
     assert "| plain training with its own recipe | +0.50 | -0.10 to +1.10 | 0.25 |\n" in comparison
     assert "| the same recipe without a teacher | +1.50 | +0.90 to +2.10 | 0.001 |\n" in comparison
@@ -142,3 +144,10 @@ def test_card_says_where_the_teacher_comes_from(model, words):
 
 def test_card_of_omitted_classes_warns():
     assert "- **It never saw images of: a, b.**\n" in model_card(card_data(omitted=["a", "b"]))[1]
+
+
+def test_card_says_that_plain_training_had_none_of_the_images_without_a_label():
+    data = card_data()
+    info = replace(data.info, sizes=data.info.sizes | {"unlabelled": 1234})
+    assert "1,234 images without a label, on which the teacher alone taught" in model_card(replace(data, info=info))[3]
+    assert "without a label" not in "".join(model_card(data))

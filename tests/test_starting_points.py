@@ -251,7 +251,7 @@ def test_students_whose_weights_file_has_changed_are_refused(tmp_path):
     path.write_bytes(b"weights")
     start = starting_point(spec("resnet_20", (28, 28, 1), weights=str(path)), INFO)
     assert start == {"weights_sha256": {str(path): file_digest(path)}}
-    save_choice(tmp_path, {0: 0.5}, [], None, "float32", start)
+    save_choice(tmp_path, {0: 0.5}, "val_accuracy", [], None, "float32", start)
     assert load_students(tmp_path).start == start
     path.write_bytes(b"others")
     with pytest.raises(InputError, match=r"own\.keras: changed since the students in .*--force --single-item"):

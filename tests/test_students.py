@@ -52,12 +52,12 @@ def test_student_of_a_seed_does_not_depend_on_other_seeds(digits, tmp_path, dist
     assert (tmp_path / "both/seed_9.keras").read_bytes() != (tmp_path / "both/seed_4.keras").read_bytes()
 
     labels = data.validation.labels
-    result = students_result(students, labels, 10)
+    result = students_result(students, labels, 10, "val_accuracy")
     correct = students[0].validation_logits.argmax(axis=1) == labels
-    assert result.metrics["val_accuracy"] == result.accuracies[9] == pytest.approx(correct.mean())
+    assert result.metrics["val_accuracy"] == result.by_seed[9] == pytest.approx(correct.mean())
     assert result.metrics["val_accuracy_std"] == 0
 
-    save_choice(tmp_path / "both", {4: 0.5, 9: 0.75}, ["3"], "digest", "float32", {})
+    save_choice(tmp_path / "both", {4: 0.5, 9: 0.75}, "val_accuracy", ["3"], "digest", "float32", {})
     loaded = load_students(tmp_path / "both")
     assert (loaded.chosen_seed, loaded.omitted_classes, loaded.teacher_digest) == (9, ["3"], "digest")
     assert loaded.paths == {seed: tmp_path / f"both/seed_{seed}.keras" for seed in (4, 9)}

@@ -35,6 +35,7 @@ class CrossValidation:
         spec: what a student is built from.
         training: the budget.
         distil: wraps a student into the model that is fitted.
+        class_weights: as `SeedTrainer` takes them.
     """
 
     folds: int
@@ -42,6 +43,7 @@ class CrossValidation:
     spec: ModelSpec
     training: Training
     distil: Distil
+    class_weights: np.ndarray | None = None
 
     def scores(self, data: TrainingSet, resume_folder: Path | None = None) -> Iterator[Fold]:
         """Train a fresh student for each fold, on the other folds, and score it on this one.
@@ -59,7 +61,12 @@ class CrossValidation:
         teacher_predictions = predicted_classes(first_views)
         splits = list(KFold(self.folds, shuffle=True, random_state=self.seed).split(examples.indices))
         trainer = SeedTrainer(
-            self.spec, self.training, self.seed, max(len(rest) for rest, _ in splits), distil=self.distil
+            self.spec,
+            self.training,
+            self.seed,
+            max(len(rest) for rest, _ in splits),
+            distil=self.distil,
+            class_weights=self.class_weights,
         )
         for number, (rest, fold) in enumerate(splits, start=1):
             print(f"fold {number} of {self.folds}", flush=True)

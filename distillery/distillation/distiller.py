@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 import keras
+import numpy as np
 from keras import ops
 
 from distillery.distillation.methods import load_method
 from distillery.distillation.stored_logits import TOP_CLASSES
-from distillery.learning.losses import hard_loss
+from distillery.learning.losses import hard_loss, image_weights
 
 
 class Distiller(keras.Model):
@@ -27,10 +28,13 @@ class Distiller(keras.Model):
         teacher: model from the same images to logits, or to a dictionary of named outputs; it is not trained. Leave it
             out where its outputs are among the targets.
         soft_loss: called with the labels, the teacher's and the student's outputs, both by name, and T: the loss of a
-            file in `methods/`, of which this is also the name; `kd` is Hinton's.
+            file in `methods/`, of which this is also the name; `kd` is Hinton's. It gives a scalar, or one value an
+            image, (batch,).
         t_squared: multiply the soft loss by T², which keeps the size of its gradients when T changes, so that alpha
             means the same at every temperature (Hinton, Vinyals & Dean 2015, arXiv 1503.02531, section 2). For `dist`,
             whose gradients do not shrink with T², it is a weight and no more.
+        class_weights: float32, (classes,): how much an image of each class counts, in the hard loss and in a soft loss
+            of one value an image; those without a label count 1. None where all count alike.
 
     Raises:
         ValueError: when temperature or alpha are out of their range.
@@ -52,6 +56,7 @@ class Distiller(keras.Model):
         *,
         soft_loss: Callable | str = "kd",
         t_squared: bool = True,
+        class_weights: np.ndarray | None = None,
     ):
         super().__init__(name="distiller")
         if not temperature > 0:
@@ -63,6 +68,7 @@ class Distiller(keras.Model):
         self.alpha = alpha
         self._soft_loss = load_method(soft_loss) if isinstance(soft_loss, str) else soft_loss
         self._soft_scale = temperature**2 if t_squared else 1.0
+        self._class_weights = class_weights
         # A closure, because Keras would train and save the weights of a model that is an attribute.
         self._teach = None if teacher is None else lambda images: teacher(images, training=False)
         self.hard_loss_tracker = keras.metrics.Mean(name="hard_loss")
@@ -73,9 +79,12 @@ class Distiller(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         labels, teacher = self._targets(x, y, y_pred.shape[-1])
-        hard = hard_loss(labels, y_pred)
+        hard = hard_loss(labels, y_pred, class_weights=self._class_weights)
         main = main_labels(labels, teacher) if len(labels.shape) > 1 else labels
-        soft = self._soft_scale * self._soft_loss(main, teacher, {"logits": y_pred}, self.temperature)
+        soft = self._soft_loss(main, teacher, {"logits": y_pred}, self.temperature)
+        if len(soft.shape) and self._class_weights is not None:
+            soft = image_weights(labels, self._class_weights) * soft
+        soft = self._soft_scale * ops.mean(soft)
         batch = ops.shape(labels)[0]
         self.hard_loss_tracker.update_state(hard, sample_weight=batch)
         self.soft_loss_tracker.update_state(soft, sample_weight=batch)

@@ -10,7 +10,8 @@ CATALOGUE = Path(__file__).resolve().parents[2] / "methods"
 
 
 def load_method(name: str, **parameters: float) -> Callable:
-    """Return the soft loss of a method: (labels, teacher, student, temperature) → scalar.
+    """Return the soft loss of a method: (labels, teacher, student, temperature) → a scalar, or one value an
+    image.
 
     Args:
         name: of a file in `methods/`, without its ending.

@@ -9,8 +9,10 @@ from distillery.evaluation.calibration import calibration_error_by_chance
 from distillery.evaluation.comparison import Gain, agreement, mean_accuracy_interval
 from distillery.evaluation.roles import RoleOutputs
 from distillery.learning.metrics import (
+    balanced_accuracy,
     confusion_matrix,
     expected_calibration_error,
+    macro_f1,
     negative_log_likelihood,
     per_class_accuracy,
     spread,
@@ -31,6 +33,9 @@ def headline_metrics(labels: np.ndarray, roles: Mapping[str, RoleOutputs], gains
         headline[role] = {"accuracy": float(correct.mean())}
         if role != "teacher":
             headline[role]["accuracy_std"] = spread(correct.mean(axis=1))
+        confusions = [confusion_matrix(labels, one, outputs.logits.shape[2]) for one in outputs.predicted]
+        headline[role]["balanced_accuracy"] = float(np.mean([balanced_accuracy(one) for one in confusions]))
+        headline[role]["macro_f1"] = float(np.mean([macro_f1(one) for one in confusions]))
         headline[role]["errors"] = float((~correct).sum(axis=1).mean())
     for name, gain in gains.items():
         headline[name] = {key: asdict(gain)[key] for key in ("points", "ci_low", "ci_high", "p")}
@@ -53,9 +58,8 @@ def _ratio(teacher: int | None, student: int | None) -> float | None:
 def quality_metrics(labels: np.ndarray, roles: Mapping[str, RoleOutputs], gains: Mapping[str, Gain], bins: int) -> dict:
     """Return the content of `metrics/quality.json`: means over the models of a role.
 
-    `calibration_error_by_chance` is what the same model would show if it were perfectly calibrated. `balanced_accuracy`
-    is the mean of the classes' accuracies. `constant_predictors` counts the models that predict the same class for
-    every image: they learned nothing.
+    `calibration_error_by_chance` is what the same model would show if it were perfectly calibrated.
+    `constant_predictors` counts the models that predict the same class for every image: they learned nothing.
 
     Args:
         labels: int, (n,).
@@ -65,10 +69,9 @@ def quality_metrics(labels: np.ndarray, roles: Mapping[str, RoleOutputs], gains:
     """
     teacher = roles["teacher"].chosen_logits
     quality = {}
-    for role, accuracy in class_accuracy(labels, roles).items():
-        models, predicted = roles[role].logits, roles[role].predicted
+    for role, outputs in roles.items():
+        models, predicted = outputs.logits, outputs.predicted
         quality[role] = {
-            "balanced_accuracy": float(np.nanmean(accuracy)),
             "negative_log_likelihood": float(np.mean([negative_log_likelihood(labels, logits) for logits in models])),
             "calibration_error": float(
                 np.mean([expected_calibration_error(labels, logits, bins) for logits in models])

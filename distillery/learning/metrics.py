@@ -35,6 +35,25 @@ def per_class_accuracy(confusion: np.ndarray) -> np.ndarray:
     return np.divide(np.diag(confusion), images, out=np.full(len(confusion), np.nan), where=images > 0)
 
 
+def balanced_accuracy(confusion: np.ndarray) -> float:
+    """Return the mean of the accuracies of the classes, 0 to 1: each counts alike, however many images it has.
+
+    Args:
+        confusion: (classes, classes), row the label; classes without images are left out.
+    """
+    return float(np.nanmean(per_class_accuracy(confusion)))
+
+
+def macro_f1(confusion: np.ndarray) -> float:
+    """Return the mean over the classes of F1, 0 to 1, the harmonic mean of precision and recall.
+
+    Args:
+        confusion: (classes, classes), row the label; classes that neither are nor are predicted are left out.
+    """
+    found = confusion.sum(axis=0) + confusion.sum(axis=1)
+    return float(np.mean(2 * np.diag(confusion)[found > 0] / found[found > 0]))
+
+
 def by_class_name(values: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
     """Return one value per class by the class's name; a class without a value (NaN) is left out."""
     return {name: value for name, value in zip(classes, values.tolist(), strict=True) if value == value}

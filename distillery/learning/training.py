@@ -20,7 +20,7 @@ from distillery.learning.batches import Batches, Examples
 from distillery.learning.checkpoint import Checkpoint, Epoch, State
 from distillery.learning.devices import callbacks_for_devices, xla_is_faster
 from distillery.learning.losses import hard_loss
-from distillery.learning.metrics import negative_log_likelihood
+from distillery.learning.metrics import balanced_accuracy, confusion_matrix, negative_log_likelihood
 from distillery.learning.optimizer import adam
 from distillery.learning.prediction import PREDICT_BATCH, predict_logits
 from distillery.learning.settings import Training
@@ -53,18 +53,26 @@ def curves(metrics: Sequence[dict[str, float]]) -> pd.DataFrame:
     return pd.DataFrame([{"epoch": number, **epoch} for number, epoch in enumerate(metrics, start=1)])
 
 
-def compile_model(model: keras.Model, training: Training, steps_per_epoch: int, label_smoothing: float | None) -> None:
+def compile_model(
+    model: keras.Model,
+    training: Training,
+    steps_per_epoch: int,
+    label_smoothing: float | None,
+    class_weights: np.ndarray | None = None,
+) -> None:
     """Compile a model with AdamW on the schedule that `training` names.
 
     Args:
         model: a classifier, or a `Distiller`, which brings its own loss.
         training: learning rate, schedule, weight decay, epochs, and how to compile.
         steps_per_epoch: batches per epoch.
-        label_smoothing: of the hard loss; None for a `Distiller`.
+        label_smoothing, class_weights: of the hard loss; a `Distiller` has None of the first.
     """
     model.compile(
         optimizer=adam(_learning_rate(training, steps_per_epoch * training.epochs), training.weight_decay),
-        loss=None if label_smoothing is None else partial(hard_loss, label_smoothing=label_smoothing),
+        loss=None
+        if label_smoothing is None
+        else partial(hard_loss, label_smoothing=label_smoothing, class_weights=class_weights),
         metrics=["accuracy"],
         jit_compile=xla_is_faster() if training.compilation == "auto" else training.compilation == "xla",
         steps_per_execution=min(training.steps_per_execution, steps_per_epoch),
@@ -90,8 +98,9 @@ def fit(
     epochs: int,
     on_epoch_end: OnEpochEnd,
     checkpoint: Checkpoint | None = None,
+    chosen_by: str = "val_accuracy",
 ) -> TrainingResult:
-    """Train a compiled model; it ends with the weights of the epoch that was most accurate on validation.
+    """Train a compiled model; it ends with the weights of the epoch that was best on validation.
 
     Args:
         model: compiled, from images to logits.
@@ -100,12 +109,13 @@ def fit(
         epochs: passes over the training images.
         on_epoch_end: called after each epoch, and again with those that an earlier process finished.
         checkpoint: what is written after each epoch; where it holds epochs already, training goes on after them.
+        chosen_by: the metric of the best epoch: `val_accuracy` or `val_balanced_accuracy`.
 
     Raises:
         InputError: when the loss is no longer finite.
     """
     model.optimizer.build(model.trainable_variables)
-    progress = _Progress(model, validation, on_epoch_end, checkpoint)
+    progress = _Progress(model, validation, on_epoch_end, checkpoint, chosen_by)
     for number in range(progress.resume() + 1, epochs + 1):
         print(f"Epoch {number}/{epochs}", flush=True)
         progress.end_epoch(number, train_epoch(model, batches, number, epochs))
@@ -193,8 +203,15 @@ class _Progress:
     One forward pass over the validation images gives loss, accuracy and predictions.
     """
 
-    def __init__(self, model: keras.Model, validation: Split, on_epoch_end: OnEpochEnd, checkpoint: Checkpoint | None):
-        self._model, self._validation = model, validation
+    def __init__(
+        self,
+        model: keras.Model,
+        validation: Split,
+        on_epoch_end: OnEpochEnd,
+        checkpoint: Checkpoint | None,
+        chosen_by: str,
+    ):
+        self._model, self._validation, self._chosen_by = model, validation, chosen_by
         self._on_epoch_end, self._checkpoint = on_epoch_end, checkpoint
         self._began = time.monotonic()
         self.epochs: list[Epoch] = []
@@ -202,8 +219,8 @@ class _Progress:
 
     @property
     def best_epoch(self) -> int:
-        """The first of those with the highest accuracy."""
-        return max(self.epochs, key=lambda epoch: epoch.metrics["val_accuracy"]).number
+        """The first of those that are best."""
+        return max(self.epochs, key=lambda epoch: epoch.metrics[self._chosen_by]).number
 
     def resume(self) -> int:
         """Take over what the checkpoint holds, and return the number of epochs that are done."""
@@ -227,9 +244,11 @@ class _Progress:
             )
         logits = predict_logits(self._model, self._validation.images)
         predictions = _predictions(logits)
+        confusion = confusion_matrix(self._validation.labels, predictions, logits.shape[1])
         metrics |= {
             "val_loss": float(hard_loss(self._validation.labels, logits)),
             "val_accuracy": float(np.mean(predictions == self._validation.labels)),
+            "val_balanced_accuracy": balanced_accuracy(confusion),
         }
         shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         print(f"{time.monotonic() - self._began:.1f} s: {shown}", flush=True)

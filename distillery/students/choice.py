@@ -18,17 +18,19 @@ WEIGHTS, PREPARED_SIZE = "weights_sha256", "prepared_size"  # what `starting_poi
 
 def save_choice(
     folder: Path,
-    accuracies: dict[int, float],
+    by_seed: Mapping[int, float],
+    chosen_by: str,
     omitted_classes: Sequence[str],
     teacher_digest: str | None,
     precision: str,
     start: Mapping[str, Any],
 ) -> int:
-    """Choose the seed that is most accurate on validation, the first of equals, and write it beside the students.
+    """Choose the seed that is best on validation, the first of equals, and write it beside the students.
 
     Args:
         folder: where the students are.
-        accuracies: on validation, by seed.
+        by_seed: their metric on validation, and
+        chosen_by: its name.
         omitted_classes: names of the classes that the students never saw.
         teacher_digest: SHA-256 of the file of the teacher that they learned from; None from scratch.
         precision: that they were trained in.
@@ -37,12 +39,13 @@ def save_choice(
     Returns:
         The chosen seed.
     """
-    chosen = max(accuracies, key=accuracies.get)
+    chosen = max(by_seed, key=by_seed.get)
     write_json(
         folder / "students.json",
         {
             "chosen_seed": chosen,
-            "val_accuracy": {str(seed): value for seed, value in accuracies.items()},
+            "chosen_by": chosen_by,
+            "by_seed": {str(seed): value for seed, value in by_seed.items()},
             "omitted_classes": list(omitted_classes),
             "teacher_sha256": teacher_digest,
             "precision": precision,
@@ -92,7 +95,7 @@ def load_students(folder: Path) -> Students:
                 f"{path}: changed since the students in {folder} started from it; run `dvc repro --force --single-item"
                 " distill train_scratch`"
             )
-    paths = {int(seed): folder / f"seed_{seed}.keras" for seed in choice["val_accuracy"]}
+    paths = {int(seed): folder / f"seed_{seed}.keras" for seed in choice["by_seed"]}
     rest = (choice[name] for name in ("chosen_seed", "omitted_classes", "teacher_sha256", "precision"))
     return Students(paths, *rest, start)
 

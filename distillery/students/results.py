@@ -8,7 +8,13 @@ import numpy as np
 import pandas as pd
 
 from distillery.learning.checkpoint import Epoch
-from distillery.learning.metrics import confusion_matrix, negative_log_likelihood, spread
+from distillery.learning.metrics import (
+    balanced_accuracy,
+    confusion_matrix,
+    macro_f1,
+    negative_log_likelihood,
+    spread,
+)
 from distillery.learning.training import curves
 from distillery.students.train import TrainedStudent
 
@@ -62,33 +68,41 @@ class StudentsResult:
     """What a stage that trains students ends with.
 
     Attributes:
-        metrics: `val_accuracy`, its spread, `val_loss` and `overfitting_points`, means over the seeds.
-        accuracies: on validation, by seed.
+        metrics: `val_accuracy`, its spread, `val_balanced_accuracy`, `val_macro_f1`, `val_loss` and
+            `overfitting_points`, means over the seeds.
+        by_seed: the metric that the student to ship is chosen by, on validation.
         confusion: on validation, summed over the seeds, (classes, classes).
     """
 
     metrics: dict[str, float]
-    accuracies: dict[int, float]
+    by_seed: dict[int, float]
     confusion: np.ndarray
 
 
-def students_result(students: Sequence[TrainedStudent], labels: np.ndarray, classes: int) -> StudentsResult:
+def students_result(
+    students: Sequence[TrainedStudent], labels: np.ndarray, classes: int, chosen_by: str
+) -> StudentsResult:
     """Return the result over the validation images.
 
     Args:
         students: one per seed.
         labels: int, (n,).
         classes: number of classes.
+        chosen_by: the metric by which one is chosen: `val_accuracy` or `val_balanced_accuracy`.
     """
     confusions = [confusion_matrix(labels, student.validation_logits.argmax(axis=1), classes) for student in students]
     accuracies = [float(np.trace(confusion) / confusion.sum()) for confusion in confusions]
+    balanced = [balanced_accuracy(confusion) for confusion in confusions]
     learned = [student.training_accuracy for student in students]
     losses = [negative_log_likelihood(labels, student.validation_logits) for student in students]
     metrics = {
         "val_accuracy": float(np.mean(accuracies)),
         "val_accuracy_std": spread(accuracies),
+        "val_balanced_accuracy": float(np.mean(balanced)),
+        "val_macro_f1": float(np.mean([macro_f1(confusion) for confusion in confusions])),
         "val_loss": float(np.mean(losses)),
         "overfitting_points": 100 * float(np.mean(learned) - np.mean(accuracies)),
     }
     seeds = [student.seed for student in students]
-    return StudentsResult(metrics, dict(zip(seeds, accuracies, strict=True)), sum(confusions))
+    scores = {"val_accuracy": accuracies, "val_balanced_accuracy": balanced}[chosen_by]
+    return StudentsResult(metrics, dict(zip(seeds, scores, strict=True)), sum(confusions))

@@ -87,6 +87,8 @@ class SeedTrainer:
         images: number of images per epoch.
         distil: wraps a student into the model that is fitted; None trains from scratch.
         label_smoothing: of students from scratch.
+        class_weights: how much an image of each class counts, float32, (classes,): students from scratch learn by them,
+            and every student's best epoch is that of the highest balanced accuracy. None where all count alike.
 
     A student starts from the weights that its seed draws without dropout, or from those of `spec.weights` and the head
     that its seed draws: students of one seed start alike whatever their recipe. In Keras a dropout layer takes random
@@ -94,6 +96,7 @@ class SeedTrainer:
 
     Attributes:
         precision: the dtype policy that they are trained in.
+        chosen_by: the metric of the best epoch on validation.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class SeedTrainer:
         images: int,
         distil: Distil | None = None,
         label_smoothing: float = 0.0,
+        class_weights: np.ndarray | None = None,
     ):
         check_devices("student.devices", training.devices)
         self.precision = resolve_precision("student.precision", training.precision)
@@ -112,7 +116,9 @@ class SeedTrainer:
         self._student = self._build(seed)
         self._training_model = self._student if distil is None else distil(self._student)
         steps = -(-images // training.batch_size)
-        compile_model(self._training_model, training, steps, label_smoothing if distil is None else None)
+        smoothing = label_smoothing if distil is None else None
+        compile_model(self._training_model, training, steps, smoothing, class_weights)
+        self.chosen_by = "val_accuracy" if class_weights is None else "val_balanced_accuracy"
         self._training_model.optimizer.build(self._training_model.trainable_variables)
         self._initial_optimizer_state = values(self._training_model.optimizer.variables)
 
@@ -134,7 +140,9 @@ class SeedTrainer:
         assign(self._student.variables, values(self._build(seed).variables))
         assign(self._training_model.optimizer.variables, self._initial_optimizer_state)
         batches = Batches(examples, training.batch_size, seed, devices=training.devices)
-        result = fit(self._training_model, batches, validation, training.epochs, on_epoch_end, checkpoint)
+        result = fit(
+            self._training_model, batches, validation, training.epochs, on_epoch_end, checkpoint, self.chosen_by
+        )
         self._inference_model.set_weights(self._student.get_weights())
         return self._inference_model, result
 

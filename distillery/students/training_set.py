@@ -27,6 +27,26 @@ class TrainingSet:
     validation: Split
     digest: str
 
+    def class_weights(self, kind: str) -> np.ndarray | None:
+        """Return how much an image of each class counts, float32, (classes,): their mean over the images is 1.
+
+        The rarer the class, the more: images ÷ (classes · images of the class), over the images that have a label.
+
+        Args:
+            kind: `none` or `balanced`.
+
+        Returns:
+            None where all count alike. A class without images has 0.
+        """
+        if kind == "none":
+            return None
+        labels = self.examples.labels[self.examples.indices]
+        images = np.bincount(labels[labels >= 0], minlength=self.examples.classes)
+        weights = np.divide(
+            images.sum() / np.count_nonzero(images), images, out=np.zeros(len(images)), where=images > 0
+        )
+        return weights.astype(np.float32)
+
 
 def load_training_set(
     folder: Path,

@@ -14,7 +14,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 REPRO_TAG = "distillery.repro"
 # What decides between experiments; the rest is in the runs of the stages.
 HEADLINE = re.compile(
-    r"(teacher|distilled|scratch|same_recipe)\.(accuracy|errors)|(gain(_over_same_recipe)?|compression|speedup)\..+"
+    r"(teacher|distilled|scratch|same_recipe)\.(accuracy|balanced_accuracy|macro_f1|errors)"
+    r"|(gain(_over_same_recipe)?|compression|speedup)\..+"
 )
 OF_A_STAGE = ("distillery.stage", "mlflow.source.name")
 
