@@ -92,6 +92,8 @@ def main(params, run) -> None:
     run.made_by({role: digests[role] for role in ROLES})
     write_json(RECEIPT, digests | {"test": test.digest})
     print_summary(evaluation.headline, timing, len(roles["distilled"].logits), machine(models)["runtime"])
+    if unlabelled := info.sizes.get("unlabelled"):
+        print(f"  learned: {unlabelled:,} images without a label taught the distilled students alone", flush=True)
     warn_of_constant_predictors(evaluation.quality, roles, run)
 
 
