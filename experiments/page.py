@@ -154,7 +154,7 @@ def interval(
     if what == "points":
         return metrics[f"{name}.ci_low"], metrics[f"{name}.ci_high"]
     role = name.removeprefix("omitted.")
-    if role not in answers:
+    if role not in answers or what in ("balanced_accuracy", "macro_f1"):
         return None
     labels, predicted = answers["labels"], answers[f"{role}_corrected" if what.endswith("corrected") else role]
     correct = predicted == labels
@@ -166,8 +166,9 @@ def interval(
 
 def _machine(made: Mapping) -> str:
     versions = ", ".join(f"{package} {number}" for package, number in made["versions"].items())
+    environment = f", with {made['environment']}" if made.get("environment") else ""
     return (
-        f"{made['cores']} cores of {made['processor']}, Python {made['python']}, {versions},"
+        f"{made['cores']} cores of {made['processor']}{environment}, Python {made['python']}, {versions},"
         f" backend {made['backend']}, commit `{made['commit'][:10]}`"
     )
 

@@ -26,6 +26,7 @@ import yaml
 
 from distillery.data.files import read_json, write_json
 from distillery.timing import processor
+from pipeline.machine import facts
 from pipeline.presets import preset_names, preset_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -171,6 +172,7 @@ def keep(name: str, folder: Path, command: str, seconds: dict[str, float], not_r
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
+        "environment": facts()["environment"],
         "versions": {package: version(package) for package in ("keras", "tensorflow", "numpy")},
     }
     stages = {stage: earlier.get("stages", {}).get(stage) for stage in not_run}
