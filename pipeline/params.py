@@ -209,7 +209,10 @@ class Augment(Section):
     # None need stand in the file.
 
     crop: float = Field(
-        1.0, gt=0, le=1, description="least part of the area that a view shows, scaled to the image's size; 1 for all"
+        1.0,
+        gt=0,
+        le=1,
+        description="least part of the whole picture's area that a view shows, scaled to the image's size; 1 for none",
     )
     brightness: float = Field(0.0, ge=0, le=1, description="changed by a factor up to so far from 1")
     contrast: float = Field(0.0, ge=0, le=1, description="changed by a factor up to so far from 1")

@@ -101,8 +101,8 @@ def test_parts_beside_classes_are_refused_with_what_disturbs(tmp_path):
     put(tmp_path / "b", "cat", "dog", "Test")
     assert "has Test beside cat and 1 more" in message(tmp_path / "b")
     put(tmp_path / "c" / "train", "cat", "dog")
-    put(tmp_path / "c" / "unlabelled", "images")
-    assert "has train beside unlabelled" in message(tmp_path / "c")
+    put(tmp_path / "c" / "unsorted", "images")
+    assert "has train beside unsorted" in message(tmp_path / "c")
     put(tmp_path / "d" / "val", "cat", "dog")
     put(tmp_path / "d" / "test", "cat", "dog")
     assert "has no part train, only test, val; accepted" in message(tmp_path / "d")
@@ -113,8 +113,9 @@ def test_parts_beside_classes_are_refused_with_what_disturbs(tmp_path):
 
 def test_trains_are_a_class_where_they_are_one(tmp_path, capsys):
     put(tmp_path, "train", "bus", "car")
+    put(tmp_path, "unlabelled")
     classes, parts = list_images(str(tmp_path))
-    assert (classes, list(parts)) == (["bus", "car", "train"], ["train"])
+    assert (classes, list(parts)) == (["bus", "car", "train", "unlabelled"], ["train"])
     assert "train is a class: it holds images" in capsys.readouterr().out
 
 

@@ -76,7 +76,7 @@ def in_float64(method: str, labels, teacher: np.ndarray, student: np.ndarray, te
 def soft_loss(method: str, labels, stored, student: np.ndarray, temperature: float) -> float:
     """Return the loss as the distiller computes it."""
     teacher = every_logit(stored[TOP_CLASSES], stored["logits"].astype(np.float32), student.shape[1])
-    return float(load_method(method)(labels, {"logits": teacher}, {"logits": student}, temperature))
+    return float(np.mean(load_method(method)(labels, {"logits": teacher}, {"logits": student}, temperature)))
 
 
 @settings(max_examples=60, deadline=None)

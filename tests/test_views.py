@@ -56,13 +56,19 @@ def test_an_operation_is_drawn_alike_whatever_others_there_are():
     np.testing.assert_array_equal(mixed["partner"], draw(EVERYTHING, 50, np.random.default_rng(3))["partner"])
 
 
-def test_crop_is_a_part_of_the_picture_interpolated_linearly():
-    images = COLOURS[:20]
-    cut = cropping.draw(0.25, 20, np.random.default_rng(1))["cut"]
-    found = cropping.apply(images, cut)
-    for image, view, (top, left, bottom, right) in zip(images, found, cut.astype(float), strict=True):
-        rows = 12 * (top + (1 - top - bottom) * (np.arange(12) + 0.5) / 12) - 0.5
-        columns = 10 * (left + (1 - left - right) * (np.arange(10) + 0.5) / 10) - 0.5
+@pytest.mark.parametrize("shape", [(12, 10), (12, 16), (19, 12)])
+def test_crop_is_a_part_of_the_picture_interpolated_linearly(shape):
+    """Of the whole picture, where it is more than the image."""
+    images, random = COLOURS[:20], np.random.default_rng(4)
+    wholes = None if shape == (12, 10) else list(random.integers(256, size=(20, *shape, 3), dtype=np.uint8))
+    crop = cropping.draw(0.25, 20, np.random.default_rng(1))["crop"]
+    found = cropping.apply(images, crop, wholes)
+    parts = cropping.boxes(crop, np.full(20, shape[0]), np.full(20, shape[1]))
+    for image, view, (left, top, right, bottom) in zip(wholes or images, found, parts, strict=True):
+        if bottom - top > 12 or right - left > 10:
+            continue  # it is made smaller: Pillow then takes the mean of more than two pixels
+        rows = top + (bottom - top) * (np.arange(12) + 0.5) / 12 - 0.5
+        columns = left + (right - left) * (np.arange(10) + 0.5) / 10 - 0.5
         where = np.meshgrid(rows, columns, indexing="ij")
         expected = np.stack(
             [map_coordinates(image[..., band].astype(float), where, order=1, mode="nearest") for band in range(3)], -1
@@ -72,14 +78,18 @@ def test_crop_is_a_part_of_the_picture_interpolated_linearly():
 
 @pytest.mark.parametrize("least", [0.08, 0.5, 0.999])
 def test_crops_have_the_area_and_the_shape_that_are_drawn(least):
-    cut = cropping.draw(least, 20_000, np.random.default_rng(1))["cut"].astype(float)
-    height, width = 1 - cut[:, 0] - cut[:, 2], 1 - cut[:, 1] - cut[:, 3]
-    free = (height < 0.9999) & (width < 0.9999)
-    ratios = height[free] / width[free]
-    assert (cut >= 0).all()
+    crop, ones = cropping.draw(least, 20_000, np.random.default_rng(1))["crop"], np.ones(20_000)
+    for sides in ((200, 300), (300, 200), (200, 200)):
+        left, top, right, bottom = cropping.boxes(crop, sides[0] * ones, sides[1] * ones).T
+        assert min(left.min(), top.min(), sides[0] - bottom.max(), sides[1] - right.max()) >= -1e-9
+        height, width = (bottom - top) / sides[0], (right - left) / sides[1]
+        free = (height < 0.9999) & (width < 0.9999)
+        np.testing.assert_allclose((height * width)[free], crop[free, 0], rtol=1e-5)
+        np.testing.assert_allclose(((bottom - top) / (right - left))[free], crop[free, 1], rtol=1e-5)
+    ratios = (height / width)[free]
     assert ratios.min() > 0.7499
     assert ratios.max() < 1.3335
-    assert height.min() * width.min() > 0.5 * least
+    assert (height * width).min() > 0.45 * least
     if least < 0.5:
         areas = (height * width)[free]
         assert areas.min() < least + 0.01

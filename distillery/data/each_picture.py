@@ -25,8 +25,7 @@ def each_picture(
 
     def change_every(first: int) -> None:
         for number in range(first, len(images), threads):
-            image = images[number]
-            picture = change(number, Image.fromarray(image[..., 0] if image.shape[2] == 1 else image))
+            picture = change(number, picture_of(images[number]))
             found[number] = np.asarray(picture).reshape(found.shape[1:])
 
     if threads == 1:
@@ -35,3 +34,8 @@ def each_picture(
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(change_every, range(threads)))
     return found
+
+
+def picture_of(image: np.ndarray) -> Image.Image:
+    """Return an image, uint8, (height, width, 1 or 3), as one of Pillow's."""
+    return Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)

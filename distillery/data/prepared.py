@@ -10,8 +10,10 @@ import numpy as np
 
 from distillery.data.errors import InputError
 from distillery.data.files import atomic_write, map_array, read_json, write_array, write_json
+from distillery.data.whole_pictures import Pictures, WholePictures
 
 COPIED_BYTES = 1 << 24  # of images at once
+WHOLE = ("train", "unlabelled")  # the parts of which crops are shown
 NUMBERED_CLASSES = 2**16  # at most, where each logit that is kept has the number of its class, in 16 bits
 
 
@@ -27,6 +29,8 @@ class DatasetInfo:
         class_counts: number of images, by part and by name of the class.
         source: where the data set comes from.
         digests: SHA-256 over images and labels, by part.
+        whole_values: number of values of the pictures that are more than their squares, by part; None, and not in the
+            file, where there are no such.
         preprocessing: what was done to pictures of any size, as `distillery/datasets/pictures.py` names it; None,
             and not in the file, where nothing was.
         files: paths of the images from the data set's folder, by part; they stand in `files.json`. None where the
@@ -42,11 +46,12 @@ class DatasetInfo:
     digests: dict[str, str]
     preprocessing: dict[str, int | str] | None = None
     files: dict[str, list[str]] | None = None
+    whole_values: dict[str, int] | None = None
 
     def tree(self) -> dict[str, Any]:
         """Return what stands in the file."""
         tree = {key: value for key, value in asdict(self).items() if key != "files"}
-        return {key: value for key, value in tree.items() if key != "preprocessing" or value}
+        return {key: value for key, value in tree.items() if key not in ("preprocessing", "whole_values") or value}
 
     def check_augmentation(self, name: str, section) -> None:
         """Check that no view of an image loses most of it, and that grey images are not augmented in vain.
@@ -113,7 +118,8 @@ class Split:
     """One part of the data set.
 
     Attributes:
-        images: uint8, (n, height, width, channels); mapped from the file, so that only what is used is read.
+        images: uint8, (n, height, width, channels); mapped from the file, so that only what is used is read. Images
+            that learn or teach know their whole pictures, where these are more than a square.
         labels: int32, (n,).
         digest: SHA-256 over images and labels.
     """
@@ -140,13 +146,19 @@ def save_prepared(
         classes: the classes' names.
         source: where the data set comes from.
         splits: `train`, `validation` and `test`, each uint8 images (n, height, width, channels) and int32 labels (n,);
-            and `unlabelled`, where there are such, whose labels are −1.
+            and `unlabelled`, where there are such, whose labels are −1. Of images of `WHOLE` that know their whole
+            pictures these are kept, too.
         preprocessing: what was done to pictures of any size; None where nothing was.
         files: paths of the images from the data set's folder, by part; None where the images are no files.
 
     Returns:
         What stands in `dataset.json`.
     """
+    digests = {part: _write_split(folder, part, *arrays) for part, arrays in splits.items()}
+    whole_values = {}
+    for part in WHOLE:
+        if part in splits and hasattr(splits[part][0], "whole"):
+            whole_values[part], digests[part] = _write_wholes(folder, part, splits[part][0], digests[part])
     info = DatasetInfo(
         name=name,
         classes=classes,
@@ -158,9 +170,10 @@ def save_prepared(
             if part != "unlabelled"
         },
         source=source,
-        digests={part: _write_split(folder, part, *arrays) for part, arrays in splits.items()},
+        digests=digests,
         preprocessing=preprocessing,
         files=files or None,
+        whole_values=whole_values or None,
     )
     if files:
         write_json(folder / "files.json", files)
@@ -189,8 +202,13 @@ def load_split(folder: Path, part: str) -> Split:
         InputError: when a file is missing, damaged or not the one that `dataset.json` describes.
     """
     info = load_info(folder)
-    images = map_array(folder / f"{part}_images.npy", np.uint8, (info.sizes[part], *info.image_shape))
-    labels = map_array(folder / f"{part}_labels.npy", np.int32, (info.sizes[part],))
+    count = info.sizes[part]
+    images = map_array(folder / f"{part}_images.npy", np.uint8, (count, *info.image_shape))
+    labels = map_array(folder / f"{part}_labels.npy", np.int32, (count,))
+    if part in (info.whole_values or {}):
+        values = map_array(folder / f"{part}_whole.npy", np.uint8, (info.whole_values[part],))
+        sizes = map_array(folder / f"{part}_whole_sizes.npy", np.int32, (count, 2))
+        images = Pictures(images, WholePictures(values, sizes, info.image_shape[2]))
     return Split(images, labels, info.digests[part])
 
 
@@ -220,6 +238,12 @@ class Joined:
             found[mine] = part[chosen[mine] - (end - len(part))]
         return found
 
+    def whole(self, number: int) -> np.ndarray:
+        """Return a whole picture, uint8, (height, width, channels)."""
+        place = int(np.searchsorted(self._ends, number, "right"))
+        part, own = self._parts[place], number - (self._ends[place] - len(self._parts[place]))
+        return part.whole(own) if hasattr(part, "whole") else part[own]
+
 
 def load_shown(folder: Path) -> Split:
     """Return all images that a teacher shows to students: the training images, then those without a label, −1."""
@@ -248,6 +272,27 @@ def _write_split(folder: Path, part: str, images: np.ndarray, labels: np.ndarray
         digest = _digest(written, labels)
     write_array(folder / f"{part}_labels.npy", labels)
     return digest
+
+
+def _write_wholes(folder: Path, part: str, images, digest: str) -> tuple[int, str]:
+    """Write the whole pictures of a part, and return the number of their values, and the part's digest with them."""
+    side = images.shape[1]
+    sizes = np.array([images.whole(number).shape[:2] for number in range(len(images))], np.int32).reshape(-1, 2)
+    sizes[(sizes == side).all(axis=1)] = 0  # it is the square
+    values = int(np.prod(sizes, axis=1, dtype=np.int64).sum()) * images.shape[3]
+    of_all = hashlib.sha256(digest.encode())
+    with atomic_write(folder / f"{part}_whole.npy") as path:
+        written = np.lib.format.open_memmap(path, "w+", np.uint8, (values,))
+        start = 0
+        for number in np.flatnonzero(sizes[:, 0]):
+            picture = images.whole(number)
+            written[start : start + picture.size] = picture.ravel()
+            start += picture.size
+            of_all.update(np.ascontiguousarray(picture))
+        written.flush()
+    write_array(folder / f"{part}_whole_sizes.npy", sizes)
+    of_all.update(sizes)
+    return values, of_all.hexdigest()
 
 
 def _digest(images: np.ndarray, labels: np.ndarray) -> str:

@@ -31,6 +31,11 @@ class Rows:
     def __getitem__(self, chosen) -> np.ndarray:
         return self._images[self._rows[chosen]]
 
+    def whole(self, number: int) -> np.ndarray:
+        """Return a whole picture, uint8, (height, width, channels)."""
+        images = self._images
+        return images.whole(self._rows[number]) if hasattr(images, "whole") else images[self._rows[number]]
+
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return np.asarray(self[:], dtype)
 

@@ -83,7 +83,7 @@ def _parts(root: Path, listing: "_Listing") -> dict[str, Path]:
     """Return the folder of each part, `train` first; a folder of classes is all `train`."""
     folders = listing.folders(root)
     named = {name: PARTS[name.casefold()] for name in folders if name.casefold() in PARTS}
-    if "train" in named.values():
+    if any(part == "train" and listing.folders(folders[name]) for name, part in named.items()):
         named |= {name: "unlabelled" for name in folders if name.casefold() in UNLABELLED}
     others = [name for name in folders if name not in named]
     if not named:

@@ -15,6 +15,7 @@ import numpy as np
 
 from distillery.data.errors import InputError, shown, some
 from distillery.data.progress import Progress
+from distillery.data.whole_pictures import Pictures, WholePictures
 from distillery.datasets.dataset import Dataset, Rows
 from distillery.datasets.duplicates import picture_ids
 from distillery.datasets.folder_layout import counted, list_images, name_of
@@ -23,9 +24,10 @@ from distillery.datasets.pictures import (
     Preprocessing,
     has_16_bits,
     open_picture,
-    read_picture,
+    read_with_whole,
     unreadable,
     values_of_16_bits,
+    whole_size,
 )
 
 COPIES = 2  # of the images on the disk: as they were read, and divided into the parts
@@ -124,13 +126,14 @@ class ReadImages(NamedTuple):
     """Images of any size and kind as one array.
 
     Attributes:
-        images: uint8, (n, size, size, 1) when all images are grey, else (n, size, size, 3): red, green, blue.
+        images: uint8, (n, size, size, 1) when all images are grey, else (n, size, size, 3): red, green, blue. Where
+            pictures are no squares, those from which a model may learn are also there as a whole.
         preprocessing: what was done to them.
         sizes: height and width of each in its file, int, (n, 2).
         unreadable: bool, (n,), of which files there is no image.
     """
 
-    images: np.ndarray
+    images: np.ndarray | Pictures
     preprocessing: Preprocessing
     sizes: np.ndarray
     unreadable: np.ndarray
@@ -139,12 +142,13 @@ class ReadImages(NamedTuple):
 def read_images(files: list[Path], size: int, training: int | None = None, unreadable: str = "refuse") -> ReadImages:
     """Return images of any size and kind as one array, and what was done to them.
 
-    The array lies in a file without a name in the working directory: a process that is killed leaves nothing of it.
+    The array lies in files without a name in the working directory: a process that is killed leaves nothing of them.
 
     Args:
         files: PNG, JPEG, BMP, GIF, WebP, TIFF or PPM.
         size: pixels of each side.
-        training: so many of them, the first, count where the range of 16-bit values is found; all, unless given.
+        training: so many of them, the first, may be learned from: they count where the range of 16-bit values is found,
+            and are kept as a whole; all, unless given.
         unreadable: `refuse` or `leave_out` files that cannot be read as images.
 
     Raises:
@@ -158,13 +162,22 @@ def read_images(files: list[Path], size: int, training: int | None = None, unrea
         wide = [file for file in files[:training] if file in headers and headers[file].wide]
         brightest, unread_wide = _each(wide, _brightest)
         preprocessing = Preprocessing(size, channels, _bits(brightest))
-        check_disk(len(files), size, channels)
-        with TemporaryFile(dir=Path.cwd()) as file:  # the map keeps it
-            images = np.memmap(file, np.uint8, "w+", shape=(len(files), size, size, channels)).view(np.ndarray)
+        shapes = np.zeros((len(files), 2), np.int64)  # of whole pictures that are no squares
         numbers = {file: number for number, file in enumerate(files)}
+        for file in files[:training]:
+            if file in headers and (shape := whole_size(*headers[file].size, size)) != (size, size):
+                shapes[numbers[file]] = shape
+        values = int(shapes.prod(axis=1).sum()) * channels
+        check_disk(len(files), size, channels, values)
+        images = _array((len(files), size, size, channels))
+        wholes = WholePictures(_array((values,)), shapes, channels) if values else None
 
         def read(file: Path) -> None:
-            images[numbers[file]] = read_picture(file, preprocessing)
+            number = numbers[file]
+            images[number], whole = read_with_whole(file, preprocessing, shapes[number].any())
+            if whole is not None:
+                shapes[number] = whole.shape[:2]  # turned upright
+                wholes[number][:] = whole
 
         _, unread_pixels = _each([file for file in files if file not in unread], read, progress=True)
     errors = unread | unread_wide | unread_pixels
@@ -174,7 +187,14 @@ def read_images(files: list[Path], size: int, training: int | None = None, unrea
     if errors:
         print(f"left out, since they cannot be read as images: {some([*errors])}", flush=True)
     sizes = np.array([headers[file].size if file in headers else (0, 0) for file in files]).reshape(-1, 2)
-    return ReadImages(images, preprocessing, sizes, np.array([file in errors for file in files]))
+    shown = images if wholes is None else Pictures(images, wholes)
+    return ReadImages(shown, preprocessing, sizes, np.array([file in errors for file in files]))
+
+
+def _array(shape: tuple[int, ...]) -> np.ndarray:
+    """Return zeros, uint8, in a file without a name in the working directory, which the array keeps."""
+    with TemporaryFile(dir=Path.cwd()) as file:
+        return np.memmap(file, np.uint8, "w+", shape=shape).view(np.ndarray)
 
 
 def _refusal(errors: Mapping[Path, InputError], files: int) -> InputError:
@@ -250,15 +270,21 @@ def _bits(brightest: dict[Path, tuple[bool, int]]) -> int:
     return max(grey.bit_length(), 8)
 
 
-def check_disk(images: int, size: int, channels: int) -> None:
+def check_disk(images: int, size: int, channels: int, whole_values: int = 0) -> None:
     """Check that there is room for the images before the first is decoded.
+
+    Args:
+        images: number of images.
+        size: pixels of each side.
+        channels: of each.
+        whole_values: of the pictures that are also kept as a whole.
 
     Raises:
         InputError: when there is not.
     """
-    needed, free = COPIES * images * size * size * channels, disk_usage(Path.cwd()).free
+    needed, free = COPIES * (images * size * size * channels + whole_values), disk_usage(Path.cwd()).free
     if needed > free:
-        fitting = int((free / (COPIES * images * channels)) ** 0.5)
+        fitting = int(size * (free / needed) ** 0.5)
         raise InputError(
             f"prepare.image_size: {images:,} images of {size} × {size} × {channels} need {needed / 1e9:,.3f} GB of"
             f" disk, {free / 1e9:,.3f} GB are free; accepted: up to {fitting}, or fewer images"

@@ -20,6 +20,7 @@ TURNED = {  # EXIF's orientation: what brings the picture upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+LONGEST = 3  # times its shorter side: of a longer picture the middle is kept, so that a panorama takes no more disk
 ORIENTED = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")  # where files say how they are turned
 
 
@@ -61,17 +62,54 @@ def read_picture(file: str | Path | BinaryIO, preprocessing: Preprocessing) -> n
     Raises:
         InputError: when it cannot be read as an image, or has more pixels than Pillow thinks safe.
     """
+    return read_with_whole(file, preprocessing, whole=False)[0]
+
+
+def read_with_whole(
+    file: str | Path | BinaryIO, preprocessing: Preprocessing, whole: bool = True
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return what `read_picture` does, and the whole picture, uint8, (height, width, channels), of `whole_size`.
+
+    Args:
+        file, preprocessing: as there.
+        whole: whether it is wanted; without, and where it is no more than the square, it is None.
+    """
     size = preprocessing.size
     try:
         with open_picture(file) as image:
+            shape = whole_size(image.height, image.width, size)
             image.draft(None, (2 * size, 2 * size))  # JPEG alone: large photographs are decoded at a part of their size
+            decoded = image.size
             picture = upright(image, preprocessing.mode, preprocessing.bits, preprocessing.background)
-            picture = squared(picture, size, preprocessing.resample)
+            square = squared(picture, size, preprocessing.resample)
+            shape = shape if picture.size == decoded else shape[::-1]  # it was turned by a quarter
+            scaled = _scaled(picture, shape, preprocessing.resample) if whole and shape != (size, size) else None
     except InputError:
         raise
     except Exception as error:  # what Pillow's readers raise on damaged files is of many kinds
         raise unreadable(file, error) from None
-    return np.asarray(picture).reshape(size, size, preprocessing.channels)
+    pixels = np.asarray(square).reshape(size, size, preprocessing.channels)
+    return pixels, None if scaled is None else np.asarray(scaled).reshape(*shape, preprocessing.channels)
+
+
+def whole_size(height: int, width: int, size: int) -> tuple[int, int]:
+    """Return height and width of a picture whose shorter side is `size`, the longer one at most `LONGEST` times that.
+
+    Args:
+        height, width: of the file's picture, in pixels.
+        size: in pixels.
+    """
+    shorter = min(height, width)
+    return tuple(min(round(side * size / shorter), LONGEST * size) for side in (height, width))
+
+
+def _scaled(image: Image.Image, shape: tuple[int, int], resample: str) -> Image.Image:
+    """Return a picture of a height and width; where they leave no room for all of it, its middle."""
+    most = [LONGEST * min(image.size)] * 2
+    width, height = np.minimum(image.size, most)
+    left, top = (image.width - width) / 2, (image.height - height) / 2
+    box = (left, top, left + width, top + height)
+    return image.resize(shape[::-1], Image.Resampling[resample.upper()], box=box)
 
 
 def open_picture(file: str | Path | BinaryIO) -> Image.Image:

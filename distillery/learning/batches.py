@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from distillery.data.random_streams import Purpose, generator
+from distillery.data.whole_pictures import whole_pictures
 from distillery.learning.augmentation import Policy, Views, apply, draw, mixing
 from distillery.learning.resizing import resized
 
@@ -150,7 +151,8 @@ class Batches:
             labels = mixing.mixed_labels(labels, labels, np.zeros(len(labels)), examples.classes)
         if examples.augmentation not in (None, Policy()):
             drawn = draw(examples.augmentation, len(indices), generator(Purpose.AUGMENTATION, self._seed, *place))
-            images[:] = apply(images, drawn)
+            wholes = whole_pictures(examples.images, indices) if examples.augmentation.crop < 1 else None
+            images[:] = apply(images, drawn, wholes)
             if examples.augmentation.mixes:
                 partner = drawn["partner"]
                 images[:] = mixing.mix(images, images[partner], drawn)

@@ -4,6 +4,7 @@ A view is drawn and shown apart: its parameters are a few small numbers, so that
 same pixels without a picture being stored. All parameters of an image as it is are 0.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ class Policy:
     Attributes:
         max_shift: the largest shift in pixels, in each direction; after a crop and a flip.
         horizontal_flip: whether half of the views are mirrored left to right; after a crop.
-        crop: the least part of the picture's area that a view shows, scaled to its size; 1 for the whole.
+        crop: the least part of the whole picture's area that a view shows, scaled to the image's size; 1 for the image.
         brightness: colours are multiplied by a factor from 1 − brightness to 1 + brightness,
         contrast: their distance from the mean grey of the picture by one from 1 − contrast to 1 + contrast,
         saturation: their distance from the grey of the pixel by one from 1 − saturation to 1 + saturation.
@@ -84,19 +85,20 @@ def draw(policy: Policy, images: int, random: np.random.Generator, partners: int
     return drawn
 
 
-def apply(images: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+def apply(images: np.ndarray, drawn: np.ndarray, wholes: Sequence[np.ndarray] | None = None) -> np.ndarray:
     """Return views of images, before they are mixed with others.
 
     Args:
         images: uint8, (n, height, width, channels).
         drawn: their parameters, (n,), as `draw` gives them.
+        wholes: the pictures of which crops are taken, uint8, (height, width, channels) each; the images where None.
 
     Returns:
         uint8, the shape of `images`.
     """
     names = drawn.dtype.names
-    if "cut" in names:
-        images = cropping.apply(images, drawn["cut"])
+    if "crop" in names:
+        images = cropping.apply(images, drawn["crop"], wholes)
     images = moving.apply(images, drawn["rows"], drawn["columns"], drawn["mirrored"])
     if "colour" in names:
         images = colour.apply(images, drawn["colour"])

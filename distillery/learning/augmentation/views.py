@@ -3,6 +3,7 @@
 import numpy as np
 
 from distillery.data.random_streams import Purpose, generator
+from distillery.data.whole_pictures import whole_pictures
 from distillery.learning.augmentation import mixing
 from distillery.learning.augmentation.policy import Policy, apply, draw
 
@@ -45,7 +46,7 @@ class Views:
         return parameters
 
     def show(
-        self, images: np.ndarray, indices: np.ndarray, numbers: np.ndarray | int, source: np.ndarray | None = None
+        self, images: np.ndarray, indices: np.ndarray, numbers: np.ndarray | int, source: np.ndarray
     ) -> np.ndarray:
         """Return views of images.
 
@@ -53,21 +54,25 @@ class Views:
             images: uint8, (n, height, width, channels).
             indices: int, (n,): which images of the data set these are.
             numbers: int, (n,), or one for all: the view number of each.
-            source: all images of the data set, with which these are mixed; not read where the policy does not mix.
+            source: all images of the data set, with which these are mixed, and whose whole pictures are cropped.
 
         Returns:
             uint8, the shape of `images`.
         """
         numbers = np.broadcast_to(numbers, np.shape(indices))
         drawn = self.parameters(indices, numbers)
-        views = apply(images, drawn)
+        views = apply(images, drawn, self._wholes(source, indices))
         if not self.policy.mixes or not (mixed := mixing.mixed(drawn)).any():
             return views
         partners = drawn["partner"][mixed]
-        with_partners = apply(source[partners], self.parameters(partners, numbers[mixed]))
+        wholes = self._wholes(source, partners)
+        with_partners = apply(source[partners], self.parameters(partners, numbers[mixed]), wholes)
         views = views.copy()
         views[mixed] = mixing.mix(views[mixed], with_partners, drawn[mixed])
         return views
+
+    def _wholes(self, source: np.ndarray, indices: np.ndarray) -> list[np.ndarray] | None:
+        return whole_pictures(source, indices) if self.policy.crop < 1 else None
 
     def mixed_labels(
         self, labels: np.ndarray, indices: np.ndarray, numbers: np.ndarray | int, classes: int, size: tuple[int, int]
