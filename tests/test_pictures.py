@@ -272,7 +272,7 @@ def test_images_that_do_not_fit_on_the_disk_are_refused_before_the_first_is_deco
     files = [written(tmp_path / f"{number}.png", COLOURS) for number in range(4)]
     monkeypatch.setattr(image_folder, "disk_usage", lambda _: SimpleNamespace(free=2 * 4 * 100 * 100 * 3))
     assert read_images(files, 100)[0].shape == (4, 100, 100, 3)
-    monkeypatch.setattr(image_folder, "read_picture", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(image_folder, "read_with_whole", lambda *_: pytest.fail("decoded"))
     with pytest.raises(InputError) as caught:
         read_images(files, 512)
     assert str(caught.value) == (

@@ -44,7 +44,7 @@ def take(pipeline: Path, folder: Path, name: str, strength: float = 1.0, width: 
     """Take a classifier of the shared run's digits, of pixels from 0 to 1; return its own file."""
     prepared = pipeline / "data/prepared"
     parts = {part: load_split(prepared, part) for part in ("train", "validation", "test")}
-    pixels = parts["train"].images.reshape(len(parts["train"].images), -1) / 255
+    pixels = np.asarray(parts["train"].images).reshape(len(parts["train"].images), -1) / 255
     linear = LogisticRegression(C=strength, max_iter=300).fit(pixels, parts["train"].labels)
     own = write_linear(folder.parent / f"{name}.onnx", linear, (8, 8, 1))
     if width:

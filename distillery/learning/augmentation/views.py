@@ -46,7 +46,7 @@ class Views:
         return parameters
 
     def show(
-        self, images: np.ndarray, indices: np.ndarray, numbers: np.ndarray | int, source: np.ndarray
+        self, images: np.ndarray, indices: np.ndarray, numbers: np.ndarray | int, source: np.ndarray | None = None
     ) -> np.ndarray:
         """Return views of images.
 
@@ -54,7 +54,8 @@ class Views:
             images: uint8, (n, height, width, channels).
             indices: int, (n,): which images of the data set these are.
             numbers: int, (n,), or one for all: the view number of each.
-            source: all images of the data set, with which these are mixed, and whose whole pictures are cropped.
+            source: all images of the data set, with which these are mixed, and whose whole pictures are cropped; not
+                read where the policy does neither.
 
         Returns:
             uint8, the shape of `images`.
