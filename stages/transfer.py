@@ -66,7 +66,8 @@ def draw_views(train: Split, views: Views, classes: list[str], run) -> None:
     """Log a sheet of views: some training images, each as it is and then as the teacher and the students see it."""
     shown = min(views.count, SHEET_VIEWS)
     labelled = np.flatnonzero(train.labels >= 0)
-    images = generator(Purpose.VIEW_SHEET).choice(labelled, min(4 * (SHEET_VIEWS // shown), len(labelled)))
+    in_a_row = SHEET_VIEWS // shown
+    images = generator(Purpose.VIEW_SHEET).choice(labelled, min(4 * in_a_row, len(labelled)), replace=False)
     indices, numbers = np.repeat(images, shown), np.tile(np.arange(shown), len(images))
     title = "Training images and their views, as the teacher and the students see them"
     if views.policy.mixes:
@@ -78,4 +79,5 @@ def draw_views(train: Split, views: Views, classes: list[str], run) -> None:
         labels=labels_of(train, views, indices, numbers, len(classes)),
         classes=classes,
         title=title,
+        columns=shown * in_a_row,
     )

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 from scipy.special import log_softmax
 
+from distillery import figures
 from distillery.data.errors import InputError
+from distillery.data.prepared import Split
 from distillery.distillation.distiller import Distiller
 from distillery.distillation.replay import check_views
 from distillery.distillation.stored_logits import compact
@@ -20,6 +22,7 @@ from distillery.learning.augmentation import Policy, Views, apply, colour, cropp
 from distillery.learning.batches import Batches, Examples
 from distillery.learning.losses import hard_loss
 from distillery.learning.prediction import predict_logits
+from stages.transfer import draw_views
 
 EVERYTHING = Policy(2, True, 0.3, 0.4, 0.4, 0.4, 0.5, 0.4, 1.0)
 POLICIES = st.builds(
@@ -245,3 +248,18 @@ def test_logits_of_another_teacher_or_of_other_views_are_refused(digits):
         check_views(own, images, others, stored, own.digest)
     with pytest.raises(InputError, match=r"differ from those stored"):
         check_views(own, images, others, kept, own.digest)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 6, 10, 25])
+def test_a_row_of_the_sheet_of_views_has_all_views_of_an_image(digits, count):
+    drawn = {}
+    run = SimpleNamespace(figure=lambda function, name, **arguments: drawn.update(arguments))
+    train, views = Split(*digits, ""), Views(Policy(1), len(digits[1]), count)
+    draw_views(train, views, [str(number) for number in range(10)], run)
+    shown = min(count, 10)
+    assert drawn["columns"] % shown == 0
+    assert len(drawn["images"]) % drawn["columns"] == 0
+    firsts = drawn["images"][::shown]
+    assert len({image.tobytes() for image in firsts}) == len(firsts)
+    assert all((digits[0] == image).all(axis=(1, 2, 3)).any() for image in firsts)
+    figures.sample_sheet(**drawn)

@@ -59,7 +59,9 @@ def sheet(
     return figure
 
 
-def sample_sheet(images: np.ndarray, labels: Sequence[int], classes: Sequence[str], title: str) -> Figure:
+def sample_sheet(
+    images: np.ndarray, labels: Sequence[int], classes: Sequence[str], title: str, columns: int = 10
+) -> Figure:
     """Draw a grid of images under their labels.
 
     Args:
@@ -67,8 +69,9 @@ def sample_sheet(images: np.ndarray, labels: Sequence[int], classes: Sequence[st
         labels: (n,).
         classes: names.
         title: the title.
+        columns: images in a row.
     """
-    columns, width, height = 10, SIDE + 0.2, SIDE + 0.3
+    width, height = SIDE + 0.2, SIDE + 0.3
     with own_style(classes, title) as names:
         figure, axis = _empty_sheet(columns * width, -(-len(images) // columns) * height, names.title)
         for position, (image, label) in enumerate(zip(images, labels, strict=True)):

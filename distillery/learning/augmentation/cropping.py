@@ -55,10 +55,11 @@ def apply(images: np.ndarray, crop: np.ndarray, wholes: Sequence[np.ndarray] | N
     size = images.shape[2], images.shape[1]
     shown = images if wholes is None else wholes
     heights, widths = np.array([picture.shape[:2] for picture in shown]).reshape(-1, 2).T
-    parts = boxes(crop, heights, widths)
+    cropped = crop[:, :1] > 0
+    parts = boxes(np.where(cropped, crop, 1), heights, widths)
 
     def scale(number: int, picture: Image.Image) -> Image.Image:
-        if not crop[number].any():
+        if not cropped[number]:
             return picture
         if wholes is not None:
             picture = picture_of(wholes[number])
