@@ -17,6 +17,8 @@ from PIL import Image
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
+from stages.evaluate import SUMMARY
+
 AFTER_A_TEACHER = ["train_teacher", "transfer", "distill", "evaluate", "export", "register"]
 UNSAID = ("Traceback", "None", "nan", "null", "{{")  # what a card or a page has where a number is missing
 
@@ -49,7 +51,9 @@ def check_results(folder: Path, predicted: np.ndarray) -> dict:
     assert metrics["teacher"]["accuracy"] == pytest.approx((predicted == labels).mean())
     assert metrics["teacher"]["accuracy"] > 0.85
     card = (folder / "MODEL_CARD.md").read_text().partition("## Parameters")[0]
-    assert f"| teacher | {100 * metrics['teacher']['accuracy']:.2f} % | {metrics['teacher']['errors']:,.1f} |" in card
+    accuracy, balanced, f1, errors = (metrics["teacher"][name] for name in SUMMARY)
+    row = f"| teacher | {100 * accuracy:.2f} % | {100 * balanced:.2f} % | {100 * f1:.2f} % | {errors:,.1f} |"
+    assert row in card
     assert not [word for word in UNSAID if word in card]
     curves = (folder / "plots/train_teacher/curves.csv").read_text()
     assert len(curves.splitlines()) > 1
