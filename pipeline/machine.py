@@ -31,6 +31,9 @@ THREADS = "TF_NUM_INTRAOP_THREADS"
 # TensorFlow takes oneDNN by itself only on processors with instructions for neural networks (AVX-512 VNNI and later).
 # It is faster on those with AVX2, too: a convolutional teacher 1.4 times (`python -m benchmarks precision`).
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+# Where a CPU is split into devices, each waits for the others in a thread of XLA's, several times at once: with as many
+# threads as cores, two devices waited for each other for ever, a minute after they began beside other work.
+HOST_DEVICES, XLA_THREADS, THREADS_PER_DEVICE = re.compile(r"xla_force_host_platform_device_count=(\d+)"), "NPROC", 4
 KERAS_FILE = {  # what Keras accepts in keras.json
     "floatx": ("float16", "float32", "float64"),
     "image_data_format": ("channels_first", "channels_last"),
@@ -59,6 +62,8 @@ def fix_settings(environment: MutableMapping[str, str] = os.environ) -> None:
     if importlib.util.find_spec(backend) is None:
         raise InputError(f"KERAS_BACKEND: found {backend!r}, which is not installed; `pip install {backend}`")
     environment["KERAS_BACKEND"] = backend  # keras.json has no say
+    if split := HOST_DEVICES.search(environment.get("XLA_FLAGS", "")):
+        environment.setdefault(XLA_THREADS, str(max(cores(), THREADS_PER_DEVICE * int(split[1]))))
     _check_keras_file(environment)
 
 

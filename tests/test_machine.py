@@ -151,3 +151,16 @@ def test_results_of_another_machine_are_told_apart(tmp_path, monkeypatch):
     assert machine.difference(path) == ""
     path.write_text(json.dumps({"machine": {"processor": "another", "threads": "64"}}))
     assert machine.difference(path) == f"processor another, here {here['processor']}; threads 64, here 2"
+
+
+def test_a_cpu_that_is_split_into_devices_has_threads_for_all_of_them():
+    flags = "--xla_dump_to=x --xla_force_host_platform_device_count=4"
+    settings = {"XLA_FLAGS": flags}
+    machine.fix_settings(settings)
+    assert int(settings["NPROC"]) >= 16
+    chosen = {"XLA_FLAGS": flags, "NPROC": "5"}
+    machine.fix_settings(chosen)
+    assert chosen["NPROC"] == "5"
+    plain = {}
+    machine.fix_settings(plain)
+    assert "NPROC" not in plain
