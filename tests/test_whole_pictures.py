@@ -186,6 +186,17 @@ def test_digest_knows_what_lies_beside_the_squares(pictures, tmp_path):
     assert digests[0]["test"] == digests[1]["test"]
 
 
+def test_images_that_are_whole_themselves_are_not_written_twice(digits, tmp_path):
+    images, labels = digits
+    parts = {name: (Rows(images, np.arange(20)), labels[:20]) for name in ("train", "validation", "test")}
+    info = save_prepared(tmp_path, "digits", [str(digit) for digit in range(10)], "", parts)
+    assert info.whole_values is None
+    assert not list(tmp_path.glob("*whole*"))
+    assert info.digests["train"] == info.digests["test"]
+    assert whole_pictures(load_shown(tmp_path).images, np.arange(3)) is None
+    assert whole_pictures(Rows(images, np.arange(3)), np.arange(3)) is None
+
+
 def test_squares_alone_are_a_plain_array(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.zeros((30, 30, 3), np.uint8)).save(tmp_path / "a.png")

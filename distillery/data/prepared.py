@@ -10,7 +10,7 @@ import numpy as np
 
 from distillery.data.errors import InputError
 from distillery.data.files import atomic_write, map_array, read_json, write_array, write_json
-from distillery.data.whole_pictures import Pictures, WholePictures
+from distillery.data.whole_pictures import Pictures, WholePictures, knows_wholes, whole_picture
 
 COPIED_BYTES = 1 << 24  # of images at once
 WHOLE = ("train", "unlabelled")  # the parts of which crops are shown
@@ -157,7 +157,7 @@ def save_prepared(
     digests = {part: _write_split(folder, part, *arrays) for part, arrays in splits.items()}
     whole_values = {}
     for part in WHOLE:
-        if part in splits and hasattr(splits[part][0], "whole"):
+        if part in splits and knows_wholes(splits[part][0]):
             whole_values[part], digests[part] = _write_wholes(folder, part, splits[part][0], digests[part])
     info = DatasetInfo(
         name=name,
@@ -224,6 +224,7 @@ class Joined:
     def __init__(self, parts: Sequence[np.ndarray]):
         self._parts, self._ends = parts, np.cumsum([len(part) for part in parts])
         self.shape = (int(self._ends[-1]), *parts[0].shape[1:])
+        self.knows_wholes = any(map(knows_wholes, parts))
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -241,8 +242,8 @@ class Joined:
     def whole(self, number: int) -> np.ndarray:
         """Return a whole picture, uint8, (height, width, channels)."""
         place = int(np.searchsorted(self._ends, number, "right"))
-        part, own = self._parts[place], number - (self._ends[place] - len(self._parts[place]))
-        return part.whole(own) if hasattr(part, "whole") else part[own]
+        part = self._parts[place]
+        return whole_picture(part, number - (self._ends[place] - len(part)))
 
 
 def load_shown(folder: Path) -> Split:

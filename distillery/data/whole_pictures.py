@@ -34,6 +34,7 @@ class Pictures:
     """
 
     dtype = np.dtype(np.uint8)
+    knows_wholes = True
 
     def __init__(self, squares: np.ndarray, wholes: WholePictures):
         self._squares, self._wholes = squares, wholes
@@ -55,6 +56,16 @@ class Pictures:
         return picture if picture.size else self._squares[number]
 
 
+def knows_wholes(images) -> bool:
+    """Return whether images may be the centres of pictures that are more: an array's are whole themselves."""
+    return getattr(images, "knows_wholes", False)
+
+
+def whole_picture(images, number: int) -> np.ndarray:
+    """Return a whole picture, uint8, (height, width, channels), of images of either kind."""
+    return images.whole(number) if knows_wholes(images) else images[number]
+
+
 def whole_pictures(images, indices: np.ndarray) -> list[np.ndarray] | None:
     """Return the whole pictures of some images; None of images that are whole themselves.
 
@@ -62,4 +73,4 @@ def whole_pictures(images, indices: np.ndarray) -> list[np.ndarray] | None:
         images: all of them, (n, height, width, channels): an array, or what knows its whole pictures.
         indices: int, (m,), which of them.
     """
-    return [images.whole(number) for number in indices] if hasattr(images, "whole") else None
+    return [images.whole(number) for number in indices] if knows_wholes(images) else None

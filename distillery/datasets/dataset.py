@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from distillery.data.errors import InputError
+from distillery.data.whole_pictures import knows_wholes, whole_picture
 from distillery.datasets.pictures import Preprocessing
 
 
@@ -24,6 +25,7 @@ class Rows:
     def __init__(self, images: "np.ndarray | Rows", rows: np.ndarray):
         self._images, self._rows = (images._images, images._rows[rows]) if isinstance(images, Rows) else (images, rows)
         self.shape = (len(self._rows), *self._images.shape[1:])
+        self.knows_wholes = knows_wholes(self._images)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -33,8 +35,7 @@ class Rows:
 
     def whole(self, number: int) -> np.ndarray:
         """Return a whole picture, uint8, (height, width, channels)."""
-        images = self._images
-        return images.whole(self._rows[number]) if hasattr(images, "whole") else images[self._rows[number]]
+        return whole_picture(self._images, self._rows[number])
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return np.asarray(self[:], dtype)
