@@ -48,7 +48,11 @@ def without_duplicates(dataset: Dataset, duplicates: str) -> tuple[Dataset, np.n
         InputError: when a picture occurs twice and is refused, or a class has none left.
     """
     parts = dataset.parts()
-    ids = picture_ids({part: images for part, (images, _) in parts.items()})
+    shown = {part: images for part, (images, _) in parts.items()}
+    if dataset.unlabelled_images is not None:
+        shown["unlabelled"] = dataset.unlabelled_images
+    ids = picture_ids(shown)
+    of_unlabelled = ids.pop("unlabelled", None)
     found, repeated = describe(dataset, ids), _repeated(dataset, ids)
     if found and duplicates == "refuse":
         raise InputError(
@@ -57,8 +61,8 @@ def without_duplicates(dataset: Dataset, duplicates: str) -> tuple[Dataset, np.n
     print("\n".join(found or ["no picture occurs twice"]), flush=True)
     if duplicates == "keep":
         return dataset, ids["train"], repeated
-    if dataset.unlabelled_images is not None:
-        dataset = _without_known_ones(dataset)
+    if of_unlabelled is not None:
+        dataset = _without_known_ones(dataset, of_unlabelled, ids)
     for part, later in LATER.items():
         kept = ~np.isin(ids.get(part, []), np.concatenate([ids[other] for other in later if other in ids]))
         if kept.all():
@@ -75,13 +79,11 @@ def without_duplicates(dataset: Dataset, duplicates: str) -> tuple[Dataset, np.n
     return dataset, ids["train"], repeated
 
 
-def _without_known_ones(dataset: Dataset) -> Dataset:
+def _without_known_ones(dataset: Dataset, unlabelled: np.ndarray, ids: Mapping[str, np.ndarray]) -> Dataset:
     """Leave out of the unlabelled images those that have a label elsewhere: nothing of the test may be learned from."""
-    parts = {part: images for part, (images, _) in dataset.parts().items()}
-    unlabelled, *known = picture_ids({"unlabelled": dataset.unlabelled_images, **parts}).values()
-    kept = np.flatnonzero(~np.isin(unlabelled, np.concatenate(known)))
+    kept = np.flatnonzero(~np.isin(unlabelled, np.concatenate(list(ids.values()))))
     if left_out := len(unlabelled) - len(kept):
-        print(f"left out of unlabelled, since they are in {', '.join(parts)}, too: {left_out:,} images", flush=True)
+        print(f"left out of unlabelled, since they are in {', '.join(ids)}, too: {left_out:,} images", flush=True)
     return replace(
         dataset,
         unlabelled_images=Rows(dataset.unlabelled_images, kept) if len(kept) else None,

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from distillery.data.random_streams import Purpose, generator
-from distillery.data.whole_pictures import whole_pictures
-from distillery.learning.augmentation import Policy, Views, apply, draw, mixing
+from distillery.learning.augmentation import Policy, Views, apply, draw, mixing, pictures_to_crop
 from distillery.learning.resizing import resized
 
 READ_ROWS = 4096  # read at once from a mapped file
@@ -151,8 +150,7 @@ class Batches:
             labels = mixing.mixed_labels(labels, labels, np.zeros(len(labels)), examples.classes)
         if examples.augmentation not in (None, Policy()):
             drawn = draw(examples.augmentation, len(indices), generator(Purpose.AUGMENTATION, self._seed, *place))
-            wholes = whole_pictures(examples.images, indices) if examples.augmentation.crop < 1 else None
-            images[:] = apply(images, drawn, wholes)
+            images[:] = apply(images, drawn, pictures_to_crop(examples.augmentation, examples.images, indices))
             if examples.augmentation.mixes:
                 partner = drawn["partner"]
                 images[:] = mixing.mix(images, images[partner], drawn)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from distillery.data.whole_pictures import whole_pictures
 from distillery.learning.augmentation import colour, cropping, erasing, mixing, moving
 
 
@@ -83,6 +84,17 @@ def draw(policy: Policy, images: int, random: np.random.Generator, partners: int
     for name, values in fields.items():
         drawn[name] = values
     return drawn
+
+
+def pictures_to_crop(policy: Policy, images, indices: np.ndarray) -> list[np.ndarray] | None:
+    """Return the whole pictures of some images, of which `apply` takes crops; None where it needs none.
+
+    Args:
+        policy: how images are augmented.
+        images: all of them.
+        indices: int, (m,), which of them.
+    """
+    return whole_pictures(images, indices) if policy.crop < 1 else None
 
 
 def apply(images: np.ndarray, drawn: np.ndarray, wholes: Sequence[np.ndarray] | None = None) -> np.ndarray:

@@ -3,9 +3,8 @@
 import numpy as np
 
 from distillery.data.random_streams import Purpose, generator
-from distillery.data.whole_pictures import whole_pictures
 from distillery.learning.augmentation import mixing
-from distillery.learning.augmentation.policy import Policy, apply, draw
+from distillery.learning.augmentation.policy import Policy, apply, draw, pictures_to_crop
 
 
 class Views:
@@ -62,18 +61,15 @@ class Views:
         """
         numbers = np.broadcast_to(numbers, np.shape(indices))
         drawn = self.parameters(indices, numbers)
-        views = apply(images, drawn, self._wholes(source, indices))
+        views = apply(images, drawn, pictures_to_crop(self.policy, source, indices))
         if not self.policy.mixes or not (mixed := mixing.mixed(drawn)).any():
             return views
         partners = drawn["partner"][mixed]
-        wholes = self._wholes(source, partners)
+        wholes = pictures_to_crop(self.policy, source, partners)
         with_partners = apply(source[partners], self.parameters(partners, numbers[mixed]), wholes)
         views = views.copy()
         views[mixed] = mixing.mix(views[mixed], with_partners, drawn[mixed])
         return views
-
-    def _wholes(self, source: np.ndarray, indices: np.ndarray) -> list[np.ndarray] | None:
-        return whole_pictures(source, indices) if self.policy.crop < 1 else None
 
     def mixed_labels(
         self, labels: np.ndarray, indices: np.ndarray, numbers: np.ndarray | int, classes: int, size: tuple[int, int]
