@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class MethodParameter:
-    """A parameter of a method of distillation: an argument of its `loss`.
+    """A parameter of a method of distillation: an argument of its `loss`, or of its class `Loss`.
 
     Attributes:
         name: of the argument.
@@ -26,6 +26,7 @@ class MethodParameter:
 
 
 SHARED = ("labels", "teacher", "student", "temperature")
+SHARED_BY_CLASSES = ("self", "teacher", "student", "images")
 TYPES = {"float": float, "int": int, "bool": bool, "str": str}
 
 
@@ -45,18 +46,15 @@ def check_file(path: str, function: str) -> None:
 
 
 def method_parameters(name: str) -> list[MethodParameter]:
-    """Return the parameters of a method: the arguments of the `loss` in its file after the four that all methods get.
+    """Return the parameters of a method: the arguments of its loss after the four that all methods get.
 
     Raises:
         ValueError: when the file is not a method's.
     """
-    path = ROOT / "methods" / f"{name}.py"
-    loss = _function(path, "loss")
-    if loss is None:
-        raise ValueError(f"methods/{name}.py defines no function `loss`")
-    described = dict(re.findall(r"^ {8}(\w+): (.+)$", ast.get_docstring(loss, clean=False) or "", re.MULTILINE))
+    loss, docstring, shared = _loss(name)
+    described = dict(re.findall(r"^ {8}(\w+): (.+)$", docstring, re.MULTILINE))
     parameters = []
-    own, defaults = loss.args.args[len(SHARED) :], loss.args.defaults
+    own, defaults = loss.args.args[len(shared) :], loss.args.defaults
     defaults = [None] * (len(own) - len(defaults)) + defaults[-len(own) :] if own else []
     for keyword, default in zip([*own, *loss.args.kwonlyargs], [*defaults, *loss.args.kw_defaults], strict=True):
         try:
@@ -73,12 +71,46 @@ def method_parameters(name: str) -> list[MethodParameter]:
     return parameters
 
 
+def method_outputs(name: str) -> tuple[str, ...]:
+    """Return the names of the teacher's outputs that a method reads, from its file's `OUTPUTS`; the logits without.
+
+    Raises:
+        ValueError: when `OUTPUTS` is no tuple of text.
+    """
+    for node in _tree(ROOT / "methods" / f"{name}.py").body:
+        if isinstance(node, ast.Assign) and any(getattr(target, "id", "") == "OUTPUTS" for target in node.targets):
+            try:
+                found = ast.literal_eval(node.value)
+            except ValueError:
+                found = None
+            if not isinstance(found, tuple) or not all(isinstance(one, str) for one in found):
+                raise ValueError(f"methods/{name}.py: OUTPUTS: accepted: a tuple of names")
+            return found
+    return ("logits",)
+
+
+def _loss(name: str) -> tuple[ast.FunctionDef, str, tuple[str, ...]]:
+    """Return the function whose arguments are a method's parameters, the text that describes them, and what all get."""
+    path = ROOT / "methods" / f"{name}.py"
+    if loss := _function(path, "loss"):
+        return loss, ast.get_docstring(loss, clean=False) or "", SHARED
+    for node in _tree(path).body:
+        if isinstance(node, ast.ClassDef) and node.name == "Loss":
+            made = [one for one in node.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"]
+            if made:
+                return made[-1], ast.get_docstring(node, clean=False) or "", SHARED_BY_CLASSES
+    raise ValueError(f"methods/{name}.py defines no function `loss`")
+
+
 def _function(path: str | Path, name: str) -> ast.FunctionDef | None:
+    found = [node for node in _tree(path).body if isinstance(node, ast.FunctionDef) and node.name == name]
+    return found[-1] if found else None
+
+
+def _tree(path: str | Path) -> ast.Module:
     try:
-        tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+        return ast.parse(Path(path).read_text(encoding="utf-8"))
     except SyntaxError as error:
         raise ValueError(f"not valid Python in line {error.lineno} ({error.msg})") from None
     except (OSError, ValueError) as error:
         raise ValueError(f"cannot be read ({error})") from None
-    found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
-    return found[-1] if found else None

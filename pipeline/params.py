@@ -311,6 +311,10 @@ class TrainTeacher(Training):
         None,
         description="taken: outputs of each class, a file of names or a mapping; `null`: by name, or in order",
     )
+    embedding: str | None = Field(
+        None,
+        description="taken: name of the tensor of an ONNX file that is its embedding; `null`: the last dense layer's",
+    )
     softmax_temperature: float = Field(
         gt=0, le=1000, description="temperature in the model itself: its logits are divided by it"
     )
@@ -326,6 +330,10 @@ class TrainTeacher(Training):
 
 
 class Transfer(Section):
+    # None need stand in the file.
+    embeddings: bool = Field(
+        False, description="store the teacher's embeddings of each view, too, for methods that learn from them"
+    )
     top_classes: Annotated[int, Field(ge=1, le=65_535)] | None = Field(
         None,
         description="classes of each view, the most probable ones, whose logits are stored, with the mass of the rest;"
@@ -343,6 +351,10 @@ class SharedDistill(Section):
     alpha: float = Field(ge=0, le=1, description="weight of the hard-label loss: alpha*hard + (1 - alpha)*soft")
     t_squared: bool = Field(
         description="soft loss times temperature squared: the gradients of `kd` and `dkd` keep their size at each"
+    )
+    standardize_logits: bool = Field(
+        False,  # need not stand in the file
+        description="soft loss of logits that are shifted and scaled to mean 0 and deviation 1, image by image",
     )
     folds: int = Field(
         ge=0, le=100, description="cross-validation of the student against the teacher's labels; 0 for none"
@@ -485,7 +497,33 @@ def load_params(path: str | Path = "params.yaml") -> Params:
             f"{path}: distill.folds: found {params.distill.folds}; images of every fold are mixed in by"
             " student.augment.mixup and .cutmix; accepted: 0"
         )
+    _check_method(path, params)
     return params
+
+
+def _check_method(path: Path, params: Params) -> None:
+    """Check that the method in use is given what it reads, and that something teaches the logits.
+
+    Raises:
+        InputError: in one line, what to set.
+    """
+    method = params.distill.method
+    outputs = catalogue.method_outputs(method)
+    if "embedding" in outputs and not params.transfer.embeddings:
+        raise InputError(
+            f"{path}: distill.method: {method} learns from the teacher's embeddings, which are stored with"
+            " transfer.embeddings=true"
+        )
+    if "logits" not in outputs:
+        if params.distill.alpha == 0:
+            raise InputError(
+                f"{path}: distill.alpha: found 0; {method} teaches embeddings alone, the logits learn from the labels;"
+                " accepted: above 0"
+            )
+        if params.distill.standardize_logits:
+            raise InputError(
+                f"{path}: distill.standardize_logits: found true; {method} reads no logits; accepted: false"
+            )
 
 
 def _parsed(text: str) -> Any:

@@ -8,7 +8,7 @@ from distillery.data.prepared import load_info
 from distillery.data.tables import write_table
 from distillery.distillation.cross_validation import CrossValidation, fold_metrics
 from distillery.distillation.distiller import Distiller
-from distillery.distillation.methods import load_method
+from distillery.distillation.methods import Method, load_method
 from distillery.distillation.replay import check_views
 from distillery.distillation.transfer_set import load_transfer_set
 from distillery.learning.augmentation import policy_of
@@ -17,7 +17,7 @@ from distillery.learning.resizing import resized_info
 from distillery.students.choice import WEIGHTS, save_choice
 from distillery.students.results import EpochMeans, students_result
 from distillery.students.train import SeedTrainer, starting_point, train_students
-from distillery.students.training_set import load_training_set
+from distillery.students.training_set import TrainingSet, load_training_set
 from distillery.teachers.teacher import load_teacher
 
 PREPARED, TEACHER = Path("data/prepared"), Path("models/teacher")
@@ -29,21 +29,20 @@ def main(params, run, resume_folder: Path | None = None) -> None:
     """Write one distilled student per seed, their metrics and curves."""
     student, settings = params.student, params.distill
     info = load_info(PREPARED)
-    policy = policy_of(student)
     info.check_augmentation("student", student)
     spec = student_spec(student, info)
-    data = load_training_set(PREPARED, policy, student.views, student.omit_classes, spec.size, unlabelled=True)
-    outputs, teacher_digest = load_transfer_set(TRANSFER, data.digest, data.examples.views)
-    check_views(load_teacher(TEACHER), data.examples.images, data.examples.views, outputs, teacher_digest)
-    data = replace(data, examples=replace(data.examples, teacher=outputs))
+    method = replace(load_method(settings.method, **settings.own()), standardize=settings.standardize_logits)
+    data, teacher_digest = what_teaches(student, spec.size, method)
     run.dataset(info, context="training")
     if unlabelled := info.sizes.get("unlabelled"):
         print(f"{unlabelled:,} images without a label teach by the soft loss alone; scratch has none", flush=True)
 
-    soft_loss = load_method(settings.method, **settings.own())
-
     class_weights = data.class_weights(student.class_weights)
-    how = {"soft_loss": soft_loss, "t_squared": settings.t_squared, "class_weights": class_weights}
+    how = {
+        "soft_loss": method.over(data.examples.teacher),
+        "t_squared": settings.t_squared,
+        "class_weights": class_weights,
+    }
 
     def distil(model) -> Distiller:
         return Distiller(model, settings.temperature, settings.alpha, **how)
@@ -83,3 +82,18 @@ def main(params, run, resume_folder: Path | None = None) -> None:
     run.metrics(numbers, time=students[-1].result.epochs[-1].ended)
     seen = resized_info(info, spec.size)
     run.training_result("student", result.confusion, seen, curves=CURVES, model=STUDENTS / f"seed_{chosen}.keras")
+
+
+def what_teaches(student, size: tuple[int, int], method: Method) -> tuple[TrainingSet, str]:
+    """Return the training images with the teacher's outputs, checked, and the SHA-256 of the teacher's file.
+
+    Args:
+        student: section `student`.
+        size: (height, width) that students see.
+        method: reads the outputs.
+    """
+    policy = policy_of(student)
+    data = load_training_set(PREPARED, policy, student.views, student.omit_classes, size, unlabelled=True)
+    outputs, digest = load_transfer_set(TRANSFER, data.digest, data.examples.views)
+    check_views(load_teacher(TEACHER), data.examples.images, data.examples.views, outputs, digest)
+    return replace(data, examples=replace(data.examples, teacher=method.read(outputs))), digest

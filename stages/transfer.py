@@ -8,7 +8,7 @@ import numpy as np
 from distillery.data.prepared import Split, load_info, load_shown
 from distillery.data.random_streams import Purpose, generator
 from distillery.distillation.stored_logits import kept_probability, predicted_classes
-from distillery.distillation.transfer_set import save_transfer_set, view_outputs
+from distillery.distillation.transfer_set import outputs_with_embeddings, save_transfer_set, view_outputs
 from distillery.learning.augmentation import Views, policy_of
 from distillery.teachers.teacher import load_teacher
 
@@ -21,17 +21,22 @@ SHEET_VIEWS = 10  # a row of the sheet
 def main(params, run, resume_folder: Path | None = None) -> None:
     """Write the transfer set."""
     info, train, settings = load_info(PREPARED), load_shown(PREPARED), params.student
-    policy, top_classes = policy_of(settings), params.transfer.top_classes
+    policy = policy_of(settings)
+    top_classes, embeddings = params.transfer.top_classes, params.transfer.embeddings
     info.check_augmentation("student", settings)
     info.check_top_classes(top_classes)
     run.dataset(info, context="transfer")
     teacher = load_teacher(TEACHER)
     views = Views(policy, len(train.labels), settings.views, partners=info.sizes["train"])
     labelled = np.flatnonzero(train.labels >= 0)
+    if embeddings:
+        units = outputs_with_embeddings(teacher, train.images[:1])["embedding"].shape[1]
+        gigabytes = 2 * units * len(train.images) * views.count / 1e9
+        print(f"embeddings of {units:,} numbers of each view: {gigabytes:.2f} GB in all", flush=True)
 
     def outputs_of_views() -> Iterator[dict[str, np.ndarray]]:
         for number in range(views.count):
-            outputs = view_outputs(teacher, train.images, views, number, resume_folder, top_classes)
+            outputs = view_outputs(teacher, train.images, views, number, resume_folder, top_classes, embeddings)
             labels = labels_of(train, views, labelled, number, len(info.classes))
             metrics = {"accuracy": float(np.mean(predicted_classes(outputs)[labelled] == labels))}
             said = f"accuracy of the teacher {100 * metrics['accuracy']:.2f} %"

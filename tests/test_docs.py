@@ -67,7 +67,7 @@ def test_every_command_names_what_exists(page):
 @PAGE
 def test_every_parameter_that_is_named_exists(page):
     params = YAML(typ="safe").load(ROOT / "params.yaml")
-    allowed = {"lskd", "mse", "similarity", "NAME", "min_scale"}  # what a reader adds
+    allowed = {"logits", "norms", "mse", "NAME", "min_scale"}  # what a reader adds
     for section, key in re.findall(r"-S '?\+?(\w+)\.(\w+)", page.read_text(encoding="utf-8")):
         assert key in params[section] or key in allowed, f"{section}.{key}"
 

@@ -7,10 +7,11 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.special import softmax
-from scipy.stats import entropy, pearsonr
+from scipy.special import log_softmax, softmax
+from scipy.stats import entropy, pearsonr, zscore
 
 from distillery import InputError, load_method
+from distillery.distillation.methods import standardized
 from distillery.learning.losses import hard_loss
 
 
@@ -129,7 +130,50 @@ def test_dist_looks_at_relations_alone():
     assert np.isfinite(float(dist_loss(np.zeros_like(logits), logits, 1.0, 1.0, 1.0)))
 
 
-@pytest.mark.parametrize("method", ["kd", "dkd", "dist"])
+@settings(max_examples=60, deadline=None)
+@given(labels=LABELS, teacher=LOGITS, student=LOGITS, temperature=st.floats(0.5, 30), gamma=st.floats(0, 5))
+def test_nkd_is_its_two_cross_entropies(labels, teacher, student, temperature, gamma):
+    """Row by row in float64; times T² the second term has T² and the first has none, as the paper writes it."""
+    expected = []
+    for label, mine, other in zip(labels, teacher.astype(np.float64), student.astype(np.float64), strict=True):
+        of_label = -softmax(mine)[label] * np.log(softmax(other)[label])
+        rest = -softmax(np.delete(mine, label) / temperature) @ log_softmax(np.delete(other, label) / temperature)
+        expected.append(of_label + gamma * temperature**2 * rest)
+    found = temperature**2 * float(soft_loss("nkd", labels, teacher, student, temperature, gamma=gamma))
+    assert found == pytest.approx(np.mean(expected), rel=1e-3, abs=1e-3 * temperature**2)
+
+
+def test_nkd_without_the_rest_is_the_weighted_loss_of_the_label():
+    """With gamma 0 and a teacher that is sure of the labels, it is the cross-entropy of the labels."""
+    random = np.random.default_rng(7)
+    student, labels = random.normal(size=(16, 5)).astype(np.float32), random.integers(5, size=16)
+    sure = (100 * np.eye(5)[labels]).astype(np.float32)
+    found = float(soft_loss("nkd", labels, sure, student, 1.0, gamma=0.0))
+    assert found == pytest.approx(float(hard_loss(labels, student)), rel=1e-5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(teacher=LOGITS, student=LOGITS, shift=st.floats(-50, 50), scale=st.floats(0.1, 10))
+def test_standardised_kd_does_not_change_with_shift_and_scale(teacher, student, shift, scale):
+    teacher, student = (logits + 25 * np.arange(4, dtype=np.float32) for logits in (teacher, student))  # all vary
+    before = float(kd_loss(standardized(teacher), standardized(student), 2.0))
+    of_teacher = float(
+        kd_loss(standardized(np.float32(scale) * teacher + np.float32(shift)), standardized(student), 2.0)
+    )
+    of_student = float(
+        kd_loss(standardized(teacher), standardized(np.float32(scale) * student + np.float32(shift)), 2.0)
+    )
+    assert of_teacher == pytest.approx(before, rel=1e-2, abs=1e-4)
+    assert of_student == pytest.approx(before, rel=1e-2, abs=1e-4)
+
+
+def test_standardised_logits_are_z_scores_and_equal_ones_are_zero():
+    logits = np.random.default_rng(8).normal(3, 4, size=(6, 9)).astype(np.float32)
+    np.testing.assert_allclose(standardized(logits), zscore(logits.astype(np.float64), axis=1), atol=1e-5)
+    np.testing.assert_array_equal(standardized(np.full((2, 4), 7, np.float32)), np.zeros((2, 4)))
+
+
+@pytest.mark.parametrize("method", ["kd", "dkd", "dist", "nkd"])
 def test_every_method_has_finite_gradients_that_lead_to_the_teacher(method):
     """Plain gradient descent on the student's logits lowers the loss, beside a teacher that is very sure, too."""
     random = np.random.default_rng(5)
@@ -139,6 +183,7 @@ def test_every_method_has_finite_gradients_that_lead_to_the_teacher(method):
         "kd": lambda: kd_loss(teacher, student, 2.0),
         "dkd": lambda: dkd_loss(labels, teacher, student, 2.0, 1.0, 8.0),
         "dist": lambda: dist_loss(teacher, student, 2.0, 1.0, 1.0),
+        "nkd": lambda: soft_loss("nkd", labels, teacher, student, 2.0),
     }[method]
     before = float(loss())
     for _ in range(100):

@@ -19,7 +19,7 @@ from pipeline.params import RENAMED, Augment, Params, load_params, markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 TREE = YAML(typ="safe").load(ROOT / "params.yaml")
-METHODS = ["dist", "dkd", "kd"]  # their sections are in section `distill`
+METHODS = ["crd", "dist", "dkd", "kd", "nkd", "pkt", "rkd", "sp"]  # their sections are in section `distill`
 KEYS = [(section, key) for section, values in TREE.items() for key in values if key not in METHODS]
 
 
@@ -64,8 +64,13 @@ def test_default_is_accepted_and_complete():
         ("distill", "temperature", "warm", "number"),
         ("distill", "alpha", 1.01, "less than or equal to 1"),
         ("distill", "alpha", -0.01, "greater than or equal to 0"),
-        ("distill", "method", "magic", "accepted: dist, dkd, kd, the names of the files in methods/"),
-        ("distill", "method", "../methods/kd", "accepted: dist, dkd, kd"),
+        (
+            "distill",
+            "method",
+            "magic",
+            "accepted: crd, dist, dkd, kd, nkd, pkt, rkd, sp, the names of the files in methods/",
+        ),
+        ("distill", "method", "../methods/kd", "accepted: crd, dist, dkd, kd"),
         ("prepare", "dataset", "imagenet", "accepted: datasets/cifar10.py, datasets/cifar100.py, "),
         ("prepare", "dataset", "mnist", "datasets/mnist.py, or a folder with one subfolder per class"),
         ("prepare", "dataset", "methods/kd.py", "the file defines no function `load`"),
@@ -257,6 +262,7 @@ OPEN = {
     ("student", "input_size"),
     ("train_teacher", "input_size"),
     ("train_teacher", "output"),
+    ("train_teacher", "embedding"),
 }  # that take what their default is not, or nothing
 
 

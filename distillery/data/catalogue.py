@@ -8,12 +8,13 @@ from types import ModuleType
 from distillery.data.errors import InputError, reason
 
 
-def load_module(path: str | Path, function: str) -> ModuleType:
+def load_module(path: str | Path, function: str, *or_else: str) -> ModuleType:
     """Return the module in a Python file.
 
     Args:
         path: the file; it may lie anywhere.
-        function: the function that the file must define.
+        function: the function that the file must define,
+        or_else: or one of these functions or classes.
 
     Raises:
         InputError: when the file is missing, cannot be run or does not define the function.
@@ -30,6 +31,7 @@ def load_module(path: str | Path, function: str) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever a user's own file raises
         raise InputError(f"{path}: cannot be run ({type(error).__name__}: {reason(error)})") from error
-    if not callable(getattr(module, function, None)):
-        raise InputError(f"{path}: does not define a function `{function}`")
+    if not any(callable(getattr(module, name, None)) for name in (function, *or_else)):
+        names = " or ".join(f"`{name}`" for name in (function, *or_else))
+        raise InputError(f"{path}: does not define a function {names}")
     return module

@@ -1,13 +1,14 @@
 """The distiller: a student that learns from labels and from a teacher's outputs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
 from keras import ops
 
-from distillery.distillation.methods import load_method
+from distillery.distillation.methods import EMBEDDING, IMAGE, LOGITS, Method, load_method
 from distillery.distillation.stored_logits import TOP_CLASSES
+from distillery.learning.embedding import with_embedding
 from distillery.learning.losses import hard_loss, image_weights
 
 
@@ -29,16 +30,17 @@ class Distiller(keras.Model):
             out where its outputs are among the targets.
         soft_loss: called with the labels, the teacher's and the student's outputs, both by name, and T: the loss of a
             file in `methods/`, of which this is also the name; `kd` is Hinton's. It gives a scalar, or one value an
-            image, (batch,).
+            image, (batch,). A `Method` also says which outputs it reads: with `embedding` the student's is what its
+            last dense layer sees.
         t_squared: multiply the soft loss by T², which keeps the size of its gradients when T changes, so that alpha
             means the same at every temperature (Hinton, Vinyals & Dean 2015, arXiv 1503.02531, section 2). For `dist`,
-            whose gradients do not shrink with T², it is a weight and no more.
+            whose gradients do not shrink with T², it is a weight and no more. Methods that read no logits go without.
         class_weights: float32, (classes,): how much an image of each class counts, in the hard loss and in a soft loss
             of one value an image; those without a label count 1. None where all count alike.
 
     Raises:
-        ValueError: when temperature or alpha are out of their range.
-        InputError: when there is no method of this name.
+        ValueError: when temperature or alpha are out of their range, or a method with weights does not know the shapes.
+        InputError: when there is no method of this name, or the student has no embedding for it.
 
     Example:
         >>> distiller = Distiller(student, temperature=4.0, alpha=0.1)
@@ -66,22 +68,40 @@ class Distiller(keras.Model):
         self.student = student
         self.temperature = temperature
         self.alpha = alpha
-        self._soft_loss = load_method(soft_loss) if isinstance(soft_loss, str) else soft_loss
-        self._soft_scale = temperature**2 if t_squared else 1.0
+        method = load_method(soft_loss) if isinstance(soft_loss, str) else soft_loss
+        reads = method.outputs if isinstance(method, Method) else (LOGITS,)
+        self._soft_scale = temperature**2 if t_squared and LOGITS in reads else 1.0
         self._class_weights = class_weights
-        # A closure, because Keras would train and save the weights of a model that is an attribute.
+        embeds = EMBEDDING in reads
+        if embeds and isinstance(teacher, keras.Model) and not isinstance(teacher.output, dict):
+            teacher = with_embedding(teacher, "the teacher")
+        of_student = with_embedding(student, student.name) if embeds else student
+        # Closures, because Keras would count the weights of a model that is an attribute, and train the teacher's.
         self._teach = None if teacher is None else lambda images: teacher(images, training=False)
+        self._learn = lambda images, training: of_student(images, training=training)
+        if isinstance(method, Method) and method.has_weights:
+            own = {name: tuple(output.shape[1:]) for name, output in _named(of_student.output).items()}
+            layer = self.loss_layer = method.with_weights(own)
+            # Keras takes what is no tensor by its name alone.
+            self._soft_loss = lambda *outputs: layer(*outputs[:3], temperature=outputs[3])
+        else:
+            self._soft_loss = method
         self.hard_loss_tracker = keras.metrics.Mean(name="hard_loss")
         self.soft_loss_tracker = keras.metrics.Mean(name="soft_loss")
 
     def call(self, images, training=False):
-        return self.student(images, training=training)
+        return self._learn(images, training)
+
+    def predict_on_batch(self, x):
+        """Return the student's logits, float32, (batch, classes)."""
+        return self.student.predict_on_batch(x)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        labels, teacher = self._targets(x, y, y_pred.shape[-1])
-        hard = hard_loss(labels, y_pred, class_weights=self._class_weights)
+        student = _named(y_pred)
+        labels, teacher = self._targets(x, y, student[LOGITS].shape[-1])
+        hard = hard_loss(labels, student[LOGITS], class_weights=self._class_weights)
         main = main_labels(labels, teacher) if len(labels.shape) > 1 else labels
-        soft = self._soft_loss(main, teacher, {"logits": y_pred}, self.temperature)
+        soft = self._soft_loss(main, teacher, student, self.temperature)
         if len(soft.shape) and self._class_weights is not None:
             soft = image_weights(labels, self._class_weights) * soft
         soft = self._soft_scale * ops.mean(soft)
@@ -91,23 +111,27 @@ class Distiller(keras.Model):
         return self.alpha * hard + (1 - self.alpha) * soft
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        labels = y["labels"] if isinstance(y, dict) else y
+        labels, logits = y["labels"] if isinstance(y, dict) else y, _named(y_pred)[LOGITS]
         if isinstance(y, dict) and len(labels.shape) > 1:
-            labels = main_labels(*self._targets(x, y, y_pred.shape[-1]))
-        return super().compute_metrics(x, labels, y_pred, sample_weight)
+            labels = main_labels(*self._targets(x, y, logits.shape[-1]))
+        return super().compute_metrics(x, labels, logits, sample_weight)
 
     def _targets(self, images, y, classes: int):
         """Return the labels, and the teacher's outputs by name, the logits of all classes among them."""
         if isinstance(y, dict):
-            teacher = {name: ops.cast(y[name], "float32") for name in y if name != "labels"}
+            teacher = {name: y[name] for name in y if name != "labels"}
+            teacher |= {name: ops.cast(teacher[name], "float32") for name in teacher if name != IMAGE}
             if TOP_CLASSES in teacher:
                 teacher["logits"] = every_logit(teacher.pop(TOP_CLASSES), teacher["logits"], classes)
             return y["labels"], teacher
         if self._teach is None:
             raise ValueError("the targets hold no teacher outputs, and the distiller has no live teacher")
-        outputs = self._teach(images)
-        outputs = outputs if isinstance(outputs, dict) else {"logits": outputs}
+        outputs = _named(self._teach(images))
         return y, {name: ops.stop_gradient(output) for name, output in outputs.items()}
+
+
+def _named(outputs) -> Mapping:
+    return outputs if isinstance(outputs, dict) else {LOGITS: outputs}
 
 
 def main_labels(labels, teacher):

@@ -26,6 +26,7 @@ def view_outputs(
     number: int,
     resume_folder: Path | None = None,
     top_classes: int | None = None,
+    embeddings: bool = False,
 ) -> dict[str, np.ndarray]:
     """Return the teacher's outputs on one view of all images, by name, each (n, ...).
 
@@ -37,9 +38,10 @@ def view_outputs(
         resume_folder: where shards are kept while it takes long; what an earlier process left there is not computed
             again.
         top_classes: classes whose logits are kept, as `largest_logits` gives them; all when None.
+        embeddings: whether `embedding`, float16, (n, units), is among them.
 
     Raises:
-        InputError: when a shard is damaged.
+        InputError: when a shard is damaged, or the teacher has no embeddings.
     """
     shards = _Shards(resume_folder, f"{teacher.digest[:16]}-view_{number:04d}")
     batches, starts = shards.read(), range(0, len(images), PREDICT_BATCH)
@@ -49,13 +51,30 @@ def view_outputs(
     for start in starts[len(batches) :]:
         batch = images[start : start + PREDICT_BATCH]
         shown = views.show(batch, np.arange(start, start + len(batch)), number, images)
-        outputs = teacher.outputs(shown)
+        outputs = outputs_with_embeddings(teacher, shown) if embeddings else teacher.outputs(shown)
         batches.append(outputs if top_classes is None else outputs | largest_logits(outputs["logits"], top_classes))
         shards.keep(batches)
         progress.update(len(batches))
     progress.close()
     shards.keep(batches, last=number + 1 < views.count)
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def outputs_with_embeddings(teacher, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Return a teacher's outputs with its embeddings in half precision, float16, (n, units).
+
+    Args:
+        teacher: with `with_embeddings`.
+        images: uint8, (n, height, width, channels).
+
+    Raises:
+        InputError: when it has none, or half precision does not reach so far.
+    """
+    outputs = teacher.with_embeddings(images)
+    largest, reach = np.abs(outputs["embedding"]).max(initial=0), np.finfo(np.float16).max
+    if not largest <= reach:
+        raise InputError(f"the teacher's embeddings reach {largest:.3g}; accepted: up to {reach:.0f}")
+    return outputs | {"embedding": outputs["embedding"].astype(np.float16)}
 
 
 class _Shards:

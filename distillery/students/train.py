@@ -114,7 +114,8 @@ class SeedTrainer:
         self._spec, self._training = spec, training
         self._inference_model = build_model(replace(spec, weights=NONE), seed)
         self._student = self._build(seed)
-        self._training_model = self._student if distil is None else distil(self._student)
+        self._distil = distil or (lambda student: student)
+        self._training_model = self._distil(self._student)
         steps = -(-images // training.batch_size)
         smoothing = label_smoothing if distil is None else None
         compile_model(self._training_model, training, steps, smoothing, class_weights)
@@ -137,7 +138,7 @@ class SeedTrainer:
             The student as it is to be saved, until the next one takes its place; and how its training went.
         """
         training = self._training
-        assign(self._student.variables, values(self._build(seed).variables))
+        assign(self._training_model.variables, values(self._distil(self._build(seed)).variables))
         assign(self._training_model.optimizer.variables, self._initial_optimizer_state)
         batches = Batches(examples, training.batch_size, seed, devices=training.devices)
         result = fit(

@@ -7,6 +7,7 @@ import numpy as np
 
 from distillery.data.errors import InputError, reason
 from distillery.learning.devices import xla_is_faster
+from distillery.learning.embedding import with_embedding
 from distillery.learning.saving import load_model
 from distillery.teachers.tensors import Takes, takes
 
@@ -18,17 +19,18 @@ class KerasRuntime:
 
     Args:
         path: the file.
+        tensor: a name by which `run` can be asked for the embedding, besides its outputs; None for none.
 
     Attributes:
         name: of the runtime.
 
     Raises:
-        InputError: when it cannot be read in safe mode, or takes other than one input.
+        InputError: when it cannot be read in safe mode, takes other than one input, or has no embedding.
     """
 
     name = "Keras"
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, tensor: str | None = None):
         self.path = path
         model = load_model(path)
         inputs = getattr(model, "inputs", None)
@@ -42,6 +44,9 @@ class KerasRuntime:
         outputs = keras.tree.flatten(model.outputs)
         names = getattr(model, "output_names", None) or [f"output_{number}" for number in range(len(outputs))]
         self.outputs = list(names)
+        if tensor is not None:
+            self._model = keras.Model(inputs, [*outputs, with_embedding(model, str(path)).output["embedding"]])
+            self.outputs.append(tensor)
 
     def takes(self, image_shape: tuple[int, int, int]) -> list[Takes]:
         """Return what its input takes, for images of a shape (height, width, channels), the likeliest layout first."""

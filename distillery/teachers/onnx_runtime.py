@@ -29,6 +29,7 @@ class OnnxRuntime:
 
     Args:
         path: the file; external weights lie beside it.
+        tensor: inside it, that `run` can be asked for besides its outputs; None for none.
 
     Attributes:
         name: of the runtime.
@@ -39,7 +40,7 @@ class OnnxRuntime:
 
     name = "ONNX Runtime"
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, tensor: str | None = None):
         self.path = path
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # an exception says what goes wrong; notes on foreign graphs are no use
@@ -47,7 +48,9 @@ class OnnxRuntime:
         there = onnxruntime.get_available_providers()
         try:
             self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=[provider for provider in PROVIDERS if provider in there]
+                str(path) if tensor is None else _with_output(path, tensor, options),
+                options,
+                providers=[provider for provider in PROVIDERS if provider in there],
             )
         except Exception as error:  # ONNX Runtime has an exception for each of its status codes
             raise InputError(f"{path}: {_why(error)}") from None
@@ -119,6 +122,15 @@ def files_of(path: Path) -> list[Path]:
             raise InputError(f"{path}: its weights are in {beside}: no such file; copy it beside the model, too")
         files.append(beside)
     return files
+
+
+def _with_output(path: Path, tensor: str, options: onnxruntime.SessionOptions) -> bytes:
+    """Return a model that gives a tensor of its inside, too; its external weights stay where they are."""
+    model = onnx.load(path, load_external_data=False)
+    if tensor not in [one.name for one in model.graph.output]:
+        model.graph.output.append(onnx.ValueInfoProto(name=tensor))
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.resolve().parent))
+    return model.SerializeToString()
 
 
 def _tensors(graph: onnx.GraphProto):

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from distillery.data.errors import InputError
 from distillery.data.files import file_digest, write_json
 from distillery.data.prepared import DatasetInfo, Split
+from distillery.teachers.embedding import embedding_tensor
 from distillery.teachers.source import source_of
 from distillery.teachers.take_classifier import take_classifier
 from distillery.teachers.take_table import take_table
@@ -33,10 +35,17 @@ def take_teacher(
         InputError: when it cannot be run or read, fits no images or classes, or guesses.
     """
     source = source_of(settings.model)
+    if settings.embedding is not None and source.kind != "onnx":
+        raise InputError(
+            f"train_teacher.embedding: found {settings.embedding!r}; {source.model} is no ONNX file; accepted: null"
+        )
     if source.kind == "table":
         taken = take_table(source.model, settings, info, parts, folder, dataset)
     else:
         taken = take_classifier(source, settings, info, parts["validation"], folder)
+    if settings.embedding is not None:
+        tensor = embedding_tensor(source.model, taken.described["output"], settings.embedding)
+        taken.described["embedding"] = tensor
     inside = source.folder.resolve() if Path(settings.model).is_dir() else None
     for path in (settings.preprocessing, settings.classes):
         if isinstance(path, str) and Path(path).is_file():

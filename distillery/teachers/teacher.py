@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,9 @@ from distillery.data.errors import InputError
 from distillery.data.files import file_digest, read_json, write_json
 from distillery.data.progress import Progress
 from distillery.learning.onnx_model import OnnxModel, load_onnx
-from distillery.learning.prediction import Predict, predict_in_batches
+from distillery.learning.prediction import PREDICT_BATCH, Predict, predict_in_batches
 from distillery.teachers.classes import own_logits
+from distillery.teachers.embedding import embedding_tensor
 from distillery.teachers.onnx_runtime import OnnxRuntime
 from distillery.teachers.outputs import logits_of, width_of
 from distillery.teachers.pixels import Pixels, pixels_from
@@ -27,6 +29,7 @@ if TYPE_CHECKING:  # a process that runs no Keras model need not wait for it
     import keras
 
 KERAS_FILE, ONNX_FILE, DESCRIPTION = "teacher.keras", "teacher.onnx", "teacher.json"
+EMBEDDING = "embedding"  # the name by which Keras is asked for it
 GPU = Path("/proc/driver/nvidia/version")  # of the driver's module: found without TensorFlow, which takes seconds
 
 
@@ -55,6 +58,7 @@ class TrainedTeacher:
     """
 
     def __init__(self, folder: Path):
+        self._folder, self._embed = folder, None
         path, as_onnx = folder / KERAS_FILE, folder / ONNX_FILE
         onnx = OnnxModel(as_onnx) if as_onnx.is_file() else None
         self.multiply_adds = onnx and onnx.multiply_adds
@@ -82,6 +86,33 @@ class TrainedTeacher:
         """
         return {"logits": predict_in_batches(self.predict, images)}
 
+    def with_embeddings(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the outputs by name, and `embedding`, float32, (n, units): what the last dense layer sees.
+
+        Args:
+            images: uint8, (n, height, width, channels).
+
+        Raises:
+            InputError: when no layer is dense.
+        """
+        if self._embed is None:
+            self._embed = self._load_embedding()
+        starts = range(0, len(images), PREDICT_BATCH)
+        found = [self._embed(np.ascontiguousarray(images[start : start + PREDICT_BATCH])) for start in starts]
+        logits, embeddings = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+        return {"logits": logits, "embedding": embeddings.reshape(len(images), -1)}
+
+    def _load_embedding(self) -> Callable[[np.ndarray], Sequence[np.ndarray]]:
+        path = self._folder / ONNX_FILE
+        if path.is_file() and not GPU.exists():
+            tensor = embedding_tensor(path, "logits")
+            return partial(OnnxRuntime(path, tensor).run, names=["logits", tensor])
+        from distillery.learning.embedding import with_embedding  # imports Keras, which takes seconds
+        from distillery.learning.saving import load_model
+
+        model = with_embedding(load_model(self._folder / KERAS_FILE), str(self._folder / KERAS_FILE))
+        return lambda batch: [model.predict_on_batch(batch)[name] for name in ("logits", "embedding")]
+
 
 class Classifier:
     """A classifier from elsewhere, with what its pixels and its outputs mean.
@@ -93,7 +124,10 @@ class Classifier:
         output: name of the output that counts.
         kind: what its numbers are, one of `outputs.KINDS`.
         classes: the numbers of the outputs of each class; None where they are the classes.
+        embedding: the name by which the runtime gives embeddings; None where it was not asked for them.
     """
+
+    embedding: str | None = None
 
     def __init__(self, runtime, input_: Takes, pixels: Pixels, output: str, kind: str, classes: list[list[int]] | None):
         self.runtime, self.input_, self.pixels = runtime, input_, pixels
@@ -105,16 +139,24 @@ class Classifier:
         Args:
             images: uint8, (n, height, width, channels).
         """
+        (found,) = self._values(images, [self.output])
+        return found
+
+    def _values(self, images: np.ndarray, names: list[str]) -> list[np.ndarray]:
         size = batch_size(self.input_, images.shape[1:], self.pixels)
         progress, found = Progress("predicting", len(images)), []
         for batch in self._tensors(images, size):
             short = size - len(batch) if self.input_.batch else 0
             whole = np.concatenate([batch, np.repeat(batch[-1:], short, axis=0)]) if short else batch
-            (values,) = self.runtime.run(whole, [self.output])
-            found.append(_rows(values, len(whole), self.runtime.path)[: len(batch)].astype(np.float32))
-            progress.update(sum(map(len, found)))
+            arrays = self.runtime.run(whole, names)
+            rows = [
+                (_rows if name == self.output else _embedded)(values, len(whole), self.runtime.path)
+                for name, values in zip(names, arrays, strict=True)
+            ]
+            found.append([values[: len(batch)].astype(np.float32) for values in rows])
+            progress.update(sum(len(first) for first, *_ in found))
         progress.close()
-        return np.concatenate(found)
+        return [np.concatenate(batches) for batches in zip(*found, strict=True)]
 
     def _tensors(self, images: np.ndarray, size: int) -> Iterator[np.ndarray]:
         """Yield what it takes, batch by batch; a thread makes the next one meanwhile."""
@@ -135,7 +177,21 @@ class Classifier:
         Raises:
             InputError: when the classifier gives values that are not finite.
         """
-        found = self.values(images)
+        return self._logits(self.values(images))
+
+    def with_embeddings(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Return `logits`, as `predict` does, and `embedding`, float32, (n, units), by name.
+
+        Args:
+            images: uint8, (n, height, width, channels).
+
+        Raises:
+            InputError: when the classifier gives values that are not finite.
+        """
+        found, embeddings = self._values(images, [self.output, self.embedding])
+        return {"logits": self._logits(found), "embedding": embeddings}
+
+    def _logits(self, found: np.ndarray) -> np.ndarray:
         if not np.isfinite(found).all():
             raise InputError(f"{self.runtime.path}: it gives values that are not finite; accepted: numbers")
         return self.own(logits_of(found, self.kind))
@@ -157,6 +213,20 @@ def _rows(values: np.ndarray, count: int, path: Path) -> np.ndarray:
     return values.reshape(count, -1)
 
 
+def _embedded(values: np.ndarray, count: int, path: Path) -> np.ndarray:
+    """Return embeddings as (n, units).
+
+    Raises:
+        InputError: when they are not one an image.
+    """
+    if not np.ndim(values) or len(values) != count:
+        raise InputError(
+            f"{path}: its embedding has the shape {np.shape(values)}; accepted: ({count}, units);"
+            " train_teacher.embedding names another tensor"
+        )
+    return np.asarray(values).reshape(count, -1)
+
+
 class TakenTeacher:
     """A teacher from elsewhere, in the folder where `take_teacher` wrote it.
 
@@ -175,6 +245,7 @@ class TakenTeacher:
     precision = None
 
     def __init__(self, folder: Path):
+        self._folder, self._embedding = folder, None
         self.described = described = read_json(folder / DESCRIPTION)
         check_unchanged(described, folder)
         self.digest = description_digest(described)
@@ -199,19 +270,51 @@ class TakenTeacher:
         """
         return {"logits": self.predict(images)}
 
+    def with_embeddings(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the outputs by name, as `TrainedTeacher.with_embeddings` does.
 
-def load_classifier(folder: Path, described: Mapping[str, Any]) -> Classifier:
-    """Return the classifier in a teacher's folder."""
-    path = folder / described["run"]
+        Args:
+            images: uint8, (n, height, width, channels).
+
+        Raises:
+            InputError: when it has none: a table of outputs, or a network whose last dense layer is not found.
+        """
+        if self.described["kind"] == "table":
+            raise InputError(
+                "transfer.embeddings: found true; the teacher is a table of outputs and has no embeddings; accepted:"
+                " false"
+            )
+        if self._embedding is None:
+            self._embedding = load_classifier(self._folder, self.described, embeddings=True)
+        return self._embedding.with_embeddings(images)
+
+
+def load_classifier(folder: Path, described: Mapping[str, Any], embeddings: bool = False) -> Classifier:
+    """Return the classifier in a teacher's folder.
+
+    Args:
+        folder: the folder.
+        described: what its `teacher.json` says.
+        embeddings: whether it is to give embeddings, too.
+
+    Raises:
+        InputError: when it is to and cannot.
+    """
+    path, tensor = folder / described["run"], None
     if described["runtime"] == OnnxRuntime.name:
-        runtime = OnnxRuntime(path)
+        if embeddings:
+            tensor = embedding_tensor(path, described["output"], described.get("embedding"))
+        runtime = OnnxRuntime(path, tensor)
     else:
         from distillery.teachers.keras_runtime import KerasRuntime  # imports Keras, which takes seconds
 
-        runtime = KerasRuntime(path)
+        tensor = EMBEDDING if embeddings else None
+        runtime = KerasRuntime(path, tensor)
     pixels = pixels_from(described["pixels"], folder / DESCRIPTION)
     meaning = described["output"], described["outputs_are"], described["classes"]
-    return Classifier(runtime, Takes(**described["takes"]), pixels, *meaning)
+    classifier = Classifier(runtime, Takes(**described["takes"]), pixels, *meaning)
+    classifier.embedding = tensor
+    return classifier
 
 
 def load_predict(folder: Path) -> Predict:
@@ -223,6 +326,7 @@ def description_digest(described: Mapping[str, Any]) -> str:
     """Return the SHA-256 over what a teacher's answers depend on."""
     names = ("files", "pixels", "takes", "output", "outputs_are", "classes", "images")
     tree = {name: described.get(name) for name in names}
+    tree |= {name: described[name] for name in ["embedding"] if name in described}
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
