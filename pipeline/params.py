@@ -331,9 +331,20 @@ class TrainTeacher(Training):
 
 class Transfer(Section):
     # None need stand in the file.
-    embeddings: bool = Field(
-        False, description="store the teacher's embeddings of each view, too, for methods that learn from them"
+    embedding: bool = Field(
+        False, description="store the teacher's embedding of each view, too, for methods that learn from it"
     )
+    attention: bool = Field(
+        False, description="store the attention of the teacher's feature maps, too, for methods that learn from it"
+    )
+    max_gigabytes: float = Field(
+        20.0, gt=0, le=1e6, description="that embeddings and attention of all views may take on the disk"
+    )
+
+    def inner(self) -> tuple[str, ...]:
+        """Return the names of the inner outputs that are stored."""
+        return tuple(name for name in ("embedding", "attention") if getattr(self, name))
+
     top_classes: Annotated[int, Field(ge=1, le=65_535)] | None = Field(
         None,
         description="classes of each view, the most probable ones, whose logits are stored, with the mass of the rest;"
@@ -509,15 +520,16 @@ def _check_method(path: Path, params: Params) -> None:
     """
     method = params.distill.method
     outputs = catalogue.method_outputs(method)
-    if "embedding" in outputs and not params.transfer.embeddings:
-        raise InputError(
-            f"{path}: distill.method: {method} learns from the teacher's embeddings, which are stored with"
-            " transfer.embeddings=true"
-        )
+    for output in ("embedding", "attention"):
+        if output in outputs and not getattr(params.transfer, output):
+            raise InputError(
+                f"{path}: distill.method: {method} learns from the teacher's {output}, which is stored with"
+                f" transfer.{output}=true"
+            )
     if "logits" not in outputs:
         if params.distill.alpha == 0:
             raise InputError(
-                f"{path}: distill.alpha: found 0; {method} teaches embeddings alone, the logits learn from the labels;"
+                f"{path}: distill.alpha: found 0; {method} teaches no logits, they learn from the labels alone;"
                 " accepted: above 0"
             )
         if params.distill.standardize_logits:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from distillery.data.errors import InputError
 from distillery.data.prepared import Split, load_info, load_shown
 from distillery.data.random_streams import Purpose, generator
 from distillery.distillation.stored_logits import kept_probability, predicted_classes
-from distillery.distillation.transfer_set import outputs_with_embeddings, save_transfer_set, view_outputs
+from distillery.distillation.transfer_set import half_precision, save_transfer_set, view_outputs
 from distillery.learning.augmentation import Views, policy_of
 from distillery.teachers.teacher import load_teacher
 
@@ -22,21 +23,19 @@ def main(params, run, resume_folder: Path | None = None) -> None:
     """Write the transfer set."""
     info, train, settings = load_info(PREPARED), load_shown(PREPARED), params.student
     policy = policy_of(settings)
-    top_classes, embeddings = params.transfer.top_classes, params.transfer.embeddings
+    top_classes, inner = params.transfer.top_classes, params.transfer.inner()
     info.check_augmentation("student", settings)
     info.check_top_classes(top_classes)
     run.dataset(info, context="transfer")
     teacher = load_teacher(TEACHER)
     views = Views(policy, len(train.labels), settings.views, partners=info.sizes["train"])
     labelled = np.flatnonzero(train.labels >= 0)
-    if embeddings:
-        units = outputs_with_embeddings(teacher, train.images[:1])["embedding"].shape[1]
-        gigabytes = 2 * units * len(train.images) * views.count / 1e9
-        print(f"embeddings of {units:,} numbers of each view: {gigabytes:.2f} GB in all", flush=True)
+    if inner:
+        check_size(teacher, train.images, views.count, params.transfer)
 
     def outputs_of_views() -> Iterator[dict[str, np.ndarray]]:
         for number in range(views.count):
-            outputs = view_outputs(teacher, train.images, views, number, resume_folder, top_classes, embeddings)
+            outputs = view_outputs(teacher, train.images, views, number, resume_folder, top_classes, inner)
             labels = labels_of(train, views, labelled, number, len(info.classes))
             metrics = {"accuracy": float(np.mean(predicted_classes(outputs)[labelled] == labels))}
             said = f"accuracy of the teacher {100 * metrics['accuracy']:.2f} %"
@@ -50,6 +49,25 @@ def main(params, run, resume_folder: Path | None = None) -> None:
     if views.count > 1:
         draw_views(train, views, info.classes, run)
     save_transfer_set(TRANSFER, outputs_of_views(), teacher.digest, train.digest, views)
+
+
+def check_size(teacher, images: np.ndarray, views: int, settings) -> None:
+    """Say how much the teacher's inner outputs take before they are computed.
+
+    Raises:
+        InputError: when it is more than `transfer.max_gigabytes`, or the teacher has none.
+    """
+    outputs = half_precision(teacher.outputs(images[:1], settings.inner()))
+    inner = {name: values for name, values in outputs.items() if name != "logits"}
+    shapes = ", ".join(f"{name} {' × '.join(map(str, values.shape[1:]))}" for name, values in inner.items())
+    gigabytes = sum(values.nbytes for values in inner.values()) * len(images) * views / 1e9
+    print(f"of each view in half precision: {shapes}; {gigabytes:.3g} GB in all", flush=True)
+    if gigabytes > settings.max_gigabytes:
+        raise InputError(
+            f"transfer.max_gigabytes: found {settings.max_gigabytes:g}; {' and '.join(settings.inner())} of"
+            f" {len(images):,} images in {views} views take {gigabytes:.3g}; accepted: at least that, or fewer"
+            " student.views"
+        )
 
 
 def labels_of(train: Split, views: Views, indices: np.ndarray, numbers: np.ndarray | int, classes: int) -> np.ndarray:

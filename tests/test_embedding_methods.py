@@ -13,7 +13,7 @@ from scipy.stats import entropy, special_ortho_group
 
 from distillery import Distiller, InputError, load_method
 from distillery.distillation.methods import Method
-from distillery.learning.embedding import with_embedding
+from distillery.learning.inner_outputs import with_inner_outputs
 
 RELATIONAL = ["rkd", "pkt", "sp"]
 
@@ -159,7 +159,7 @@ def test_crd_refuses_a_sphere_of_no_dimensions():
 @pytest.mark.parametrize("method", [*RELATIONAL, "crd"])
 def test_distiller_trains_the_features_and_the_methods_own_weights(digits, method):
     images, labels = digits[0][:64], digits[1][:64]
-    student, teacher = model("dense_10_10", seed=1), with_embedding(model("cnn", seed=5), "cnn")
+    student, teacher = model("dense_10_10", seed=1), with_inner_outputs(model("cnn", seed=5), ["embedding"], "cnn")
     outputs = teacher.predict_on_batch(images) | {"image": np.arange(64, dtype=np.int32)}
     known = load_method(method).over({name: values[np.newaxis] for name, values in outputs.items()})
     distiller = Distiller(student, 4.0, 0.5, soft_loss=known)
@@ -178,7 +178,7 @@ def test_live_teacher_gives_its_embedding(digits):
     losses = []
     for live in (True, False):
         student, teacher = model("dense_10_10", seed=1), model("cnn", seed=5)
-        stored = with_embedding(teacher, "cnn").predict_on_batch(images)
+        stored = with_inner_outputs(teacher, ["embedding"], "cnn").predict_on_batch(images)
         distiller = Distiller(student, 4.0, 0.5, teacher=teacher if live else None, soft_loss="sp")
         distiller.compile(optimizer=keras.optimizers.SGD(0.1), jit_compile=False)
         targets = labels if live else {"labels": labels, **stored}
@@ -201,7 +201,7 @@ def test_a_network_without_a_dense_layer_is_refused():
     pixels = keras.Input((8, 8, 1))
     pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(3, 3)(pixels))
     with pytest.raises(InputError, match="mine: none of its layers is dense"):
-        with_embedding(keras.Model(pixels, pooled), "mine")
+        with_inner_outputs(keras.Model(pixels, pooled), ["embedding"], "mine")
 
 
 def test_a_method_with_weights_needs_to_know_the_shapes():

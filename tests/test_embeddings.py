@@ -12,9 +12,9 @@ from foreign import fit, info_of, pictures, settings, write_linear
 from onnx import helper, numpy_helper
 
 from distillery.data.errors import InputError
-from distillery.distillation.transfer_set import outputs_with_embeddings
+from distillery.distillation.transfer_set import half_precision
 from distillery.teachers.conventions import convention
-from distillery.teachers.embedding import embedding_tensor
+from distillery.teachers.inner_tensors import embedding_tensor
 from distillery.teachers.take import take_teacher
 from distillery.teachers.teacher import load_teacher, save_teacher
 
@@ -43,14 +43,14 @@ def pixels_in(layout: str) -> np.ndarray:
 @pytest.mark.parametrize(("batch", "external"), [(None, False), (None, True), (3, False)])
 def test_onnx_gives_the_input_of_its_last_gemm(tmp_path, layout, gives, batch, external):
     teacher = taken(tmp_path, linear(tmp_path, layout=layout, gives=gives, batch=batch, external=external))
-    outputs = teacher.with_embeddings(TEST)
+    outputs = teacher.outputs(TEST, ("embedding",))
     np.testing.assert_allclose(outputs["embedding"], pixels_in(layout), atol=1e-6)
     np.testing.assert_allclose(outputs["logits"], teacher.outputs(TEST)["logits"], atol=1e-4)
 
 
 def test_onnx_gives_the_tensor_that_is_named(tmp_path):
     teacher = taken(tmp_path, linear(tmp_path), embedding="logits")
-    outputs = teacher.with_embeddings(TEST)
+    outputs = teacher.outputs(TEST, ("embedding",))
     np.testing.assert_allclose(outputs["embedding"], outputs["logits"], atol=1e-5)
     other = taken(tmp_path / "other", linear(tmp_path))
     assert other.digest != teacher.digest
@@ -70,9 +70,9 @@ def test_keras_and_its_onnx_file_give_the_same(tmp_path):
     last = [layer for layer in own.layers if isinstance(layer, keras.layers.Dense)][-1]
     expected = keras.Model(own.input, last.input).predict(images, verbose=0)
     save_teacher(own, tmp_path, images[:8], "float32")
-    by_onnx = load_teacher(tmp_path).with_embeddings(images)
+    by_onnx = load_teacher(tmp_path).outputs(images, ("embedding",))
     (tmp_path / "teacher.onnx").unlink()
-    by_keras = load_teacher(tmp_path).with_embeddings(images)
+    by_keras = load_teacher(tmp_path).outputs(images, ("embedding",))
     for outputs in (by_onnx, by_keras):
         np.testing.assert_allclose(outputs["embedding"], expected, rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(outputs["logits"], own.predict(images, verbose=0), rtol=1e-3, atol=1e-3)
@@ -86,7 +86,7 @@ def test_keras_from_elsewhere(tmp_path, activation):
     layer.set_weights([linear_model.coef_.T.astype(np.float32), linear_model.intercept_.astype(np.float32)])
     own.save(tmp_path / "own.keras")
     teacher = taken(tmp_path, tmp_path / "own.keras")
-    np.testing.assert_allclose(teacher.with_embeddings(TEST)["embedding"], pixels_in("nhwc"), atol=1e-6)
+    np.testing.assert_allclose(teacher.outputs(TEST, ("embedding",))["embedding"], pixels_in("nhwc"), atol=1e-6)
     with pytest.raises(InputError, match=r"train_teacher.embedding: found 'flat'; .*own.keras is no ONNX file"):
         taken(tmp_path / "other", tmp_path / "own.keras", embedding="flat")
 
@@ -128,12 +128,9 @@ def test_a_bias_and_a_temperature_after_the_last_matmul_do_not_matter(tmp_path):
 
 
 def test_half_precision_that_does_not_reach_is_said():
-    class Loud:
-        def with_embeddings(self, images):
-            return {"logits": np.zeros((2, 3)), "embedding": np.float32([[1, 2], [3, 1e5]])}
-
-    with pytest.raises(InputError, match=r"the teacher's embeddings reach 1e.05; accepted: up to 65504"):
-        outputs_with_embeddings(Loud(), np.zeros((2, 4, 4, 1), np.uint8))
+    outputs = {"logits": np.zeros((2, 3)), "embedding": np.float32([[1, 2], [3, 1e5]])}
+    with pytest.raises(InputError, match=r"the teacher's embedding reaches 1e.05; accepted: up to 65504"):
+        half_precision(outputs)
 
 
 @pytest.mark.long
@@ -141,14 +138,14 @@ def test_a_method_on_embeddings_in_the_real_pipeline(pipeline, tmp_path):
     """The transfer set gains them, distill alone runs for another method, and no method reads them unasked."""
     folder = shutil.copytree(pipeline, tmp_path / "clone", symlinks=True)
     refused = run(folder, "dvc", "exp", "run", "-S", "distill.method=sp", "distill", check=False)
-    assert "sp learns from the teacher's embeddings, which are stored with transfer.embeddings=true" in refused.stdout
+    assert "sp learns from the teacher's embedding, which is stored with transfer.embedding=true" in refused.stdout
     assert "Traceback" not in refused.stdout + refused.stderr
     run(folder, "git", "checkout", "params.yaml")
-    change_params(folder, {"transfer": {"embeddings": True}, "distill": {"method": "sp", "alpha": 0.5}})
+    change_params(folder, {"transfer": {"embedding": True}, "distill": {"method": "sp", "alpha": 0.5}})
     assert stages_run(run(folder, "dvc", "repro", "distill")) == ["transfer", "distill"]
     described = json.loads((folder / "data/transfer/transfer.json").read_text())["outputs"]
     images = np.load(folder / "data/prepared/train_images.npy")
-    expected = load_teacher(folder / "models/teacher").with_embeddings(images)["embedding"]
+    expected = load_teacher(folder / "models/teacher").outputs(images, ("embedding",))["embedding"]
     stored = np.load(folder / "data/transfer/embedding.npy")
     assert described["embedding"]["dtype"] == "float16"
     np.testing.assert_allclose(stored[0], expected, rtol=2e-3, atol=1e-3)

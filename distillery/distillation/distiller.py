@@ -6,9 +6,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from distillery.distillation.methods import EMBEDDING, IMAGE, LOGITS, Method, load_method
+from distillery.distillation.methods import IMAGE, LOGITS, Method, load_method
 from distillery.distillation.stored_logits import TOP_CLASSES
-from distillery.learning.embedding import with_embedding
+from distillery.learning.inner_outputs import with_inner_outputs
 from distillery.learning.losses import hard_loss, image_weights
 
 
@@ -30,8 +30,8 @@ class Distiller(keras.Model):
             out where its outputs are among the targets.
         soft_loss: called with the labels, the teacher's and the student's outputs, both by name, and T: the loss of a
             file in `methods/`, of which this is also the name; `kd` is Hinton's. It gives a scalar, or one value an
-            image, (batch,). A `Method` also says which outputs it reads: with `embedding` the student's is what its
-            last dense layer sees.
+            image, (batch,). A `Method` also says which outputs it reads, also of their inside:
+            `with_inner_outputs`.
         t_squared: multiply the soft loss by T², which keeps the size of its gradients when T changes, so that alpha
             means the same at every temperature (Hinton, Vinyals & Dean 2015, arXiv 1503.02531, section 2). For `dist`,
             whose gradients do not shrink with T², it is a weight and no more. Methods that read no logits go without.
@@ -40,7 +40,7 @@ class Distiller(keras.Model):
 
     Raises:
         ValueError: when temperature or alpha are out of their range, or a method with weights does not know the shapes.
-        InputError: when there is no method of this name, or the student has no embedding for it.
+        InputError: when there is no method of this name, or the student has no inner outputs for it.
 
     Example:
         >>> distiller = Distiller(student, temperature=4.0, alpha=0.1)
@@ -72,10 +72,10 @@ class Distiller(keras.Model):
         reads = method.outputs if isinstance(method, Method) else (LOGITS,)
         self._soft_scale = temperature**2 if t_squared and LOGITS in reads else 1.0
         self._class_weights = class_weights
-        embeds = EMBEDDING in reads
-        if embeds and isinstance(teacher, keras.Model) and not isinstance(teacher.output, dict):
-            teacher = with_embedding(teacher, "the teacher")
-        of_student = with_embedding(student, student.name) if embeds else student
+        inner = method.inner if isinstance(method, Method) else []
+        if inner and isinstance(teacher, keras.Model) and not isinstance(teacher.output, dict):
+            teacher = with_inner_outputs(teacher, inner, "the teacher")
+        of_student = with_inner_outputs(student, inner, student.name) if inner else student
         # Closures, because Keras would count the weights of a model that is an attribute, and train the teacher's.
         self._teach = None if teacher is None else lambda images: teacher(images, training=False)
         self._learn = lambda images, training: of_student(images, training=training)

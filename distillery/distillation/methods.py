@@ -16,7 +16,7 @@ from distillery.data.errors import InputError
 from distillery.distillation.stored_logits import TOP_CLASSES
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "methods"
-LOGITS, EMBEDDING, IMAGE = "logits", "embedding", "image"
+LOGITS, EMBEDDING, ATTENTION, IMAGE = "logits", "embedding", "attention", "image"
 SMALL = 1e-14  # beside a variance; its square root beside a deviation
 
 Shapes = Mapping[str, tuple[int, ...]]  # of one image's outputs, by name
@@ -59,10 +59,12 @@ class Method:
         Raises:
             InputError: when one is not stored.
         """
-        found = {output: stored[output] for output in (LOGITS, TOP_CLASSES, *self.outputs) if output in stored}
+        wanted = (LOGITS, TOP_CLASSES, *self.outputs)
+        found = {output: stored[output] for output in stored if output.split("_")[0] in wanted or output in wanted}
         if IMAGE in self.outputs:
             found[IMAGE] = np.broadcast_to(np.arange(stored[LOGITS].shape[1], dtype=np.int32), stored[LOGITS].shape[:2])
-        if missing := [output for output in self.outputs if output not in found]:
+        there = {*found, *(output.split("_")[0] for output in found)}  # `attention_1` is attention
+        if missing := [output for output in self.outputs if output not in there]:
             raise InputError(
                 f"distill.method: {self.name} reads {missing[0]!r}; data/transfer holds {', '.join(stored)} alone"
             )
@@ -76,6 +78,11 @@ class Method:
         """
         shapes = {name: output.shape[2:] for name, output in stored.items()}
         return replace(self, shapes=shapes, images=stored[LOGITS].shape[1])
+
+    @property
+    def inner(self) -> list[str]:
+        """Those of the outputs that teacher and student give of their inside."""
+        return [output for output in self.outputs if output in (EMBEDDING, ATTENTION)]
 
     @property
     def has_weights(self) -> bool:

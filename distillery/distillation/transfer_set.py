@@ -14,6 +14,7 @@ from distillery.data.progress import Progress
 from distillery.distillation.stored_logits import TOP_CLASSES, compact, largest_logits
 from distillery.learning.augmentation import Views
 from distillery.learning.prediction import PREDICT_BATCH
+from distillery.teachers.teacher import ATTENTION, EMBEDDING
 
 SHARD_SECONDS = 10.0  # of work that a killed process loses at most
 HALF_PRECISION_FROM = 100  # classes: with fewer, logits are a small part of what is stored
@@ -26,7 +27,7 @@ def view_outputs(
     number: int,
     resume_folder: Path | None = None,
     top_classes: int | None = None,
-    embeddings: bool = False,
+    inner: tuple[str, ...] = (),
 ) -> dict[str, np.ndarray]:
     """Return the teacher's outputs on one view of all images, by name, each (n, ...).
 
@@ -38,10 +39,10 @@ def view_outputs(
         resume_folder: where shards are kept while it takes long; what an earlier process left there is not computed
             again.
         top_classes: classes whose logits are kept, as `largest_logits` gives them; all when None.
-        embeddings: whether `embedding`, float16, (n, units), is among them.
+        inner: of `embedding` and `attention`, the inner outputs among them, as `half_precision` gives them.
 
     Raises:
-        InputError: when a shard is damaged, or the teacher has no embeddings.
+        InputError: when a shard is damaged, or the teacher has no such inner outputs.
     """
     shards = _Shards(resume_folder, f"{teacher.digest[:16]}-view_{number:04d}")
     batches, starts = shards.read(), range(0, len(images), PREDICT_BATCH)
@@ -51,7 +52,7 @@ def view_outputs(
     for start in starts[len(batches) :]:
         batch = images[start : start + PREDICT_BATCH]
         shown = views.show(batch, np.arange(start, start + len(batch)), number, images)
-        outputs = outputs_with_embeddings(teacher, shown) if embeddings else teacher.outputs(shown)
+        outputs = half_precision(teacher.outputs(shown, inner)) if inner else teacher.outputs(shown)
         batches.append(outputs if top_classes is None else outputs | largest_logits(outputs["logits"], top_classes))
         shards.keep(batches)
         progress.update(len(batches))
@@ -60,21 +61,20 @@ def view_outputs(
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
-def outputs_with_embeddings(teacher, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Return a teacher's outputs with its embeddings in half precision, float16, (n, units).
-
-    Args:
-        teacher: with `with_embeddings`.
-        images: uint8, (n, height, width, channels).
+def half_precision(outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return a teacher's outputs by name with those of its inside in half precision.
 
     Raises:
-        InputError: when it has none, or half precision does not reach so far.
+        InputError: when it does not reach so far.
     """
-    outputs = teacher.with_embeddings(images)
-    largest, reach = np.abs(outputs["embedding"]).max(initial=0), np.finfo(np.float16).max
-    if not largest <= reach:
-        raise InputError(f"the teacher's embeddings reach {largest:.3g}; accepted: up to {reach:.0f}")
-    return outputs | {"embedding": outputs["embedding"].astype(np.float16)}
+    found, reach = {}, np.finfo(np.float16).max
+    for name, values in outputs.items():
+        if name.split("_")[0] in (EMBEDDING, ATTENTION):
+            if not (largest := np.abs(values).max(initial=0)) <= reach:
+                raise InputError(f"the teacher's {name} reaches {largest:.3g}; accepted: up to {reach:.0f}")
+            values = values.astype(np.float16)
+        found[name] = values
+    return found
 
 
 class _Shards:

@@ -43,6 +43,31 @@ def multiply_adds(model: onnx.ModelProto, shape: Sequence[int] | None = None) ->
     Returns:
         None where the shapes inside the model cannot be inferred.
     """
+    shapes = shapes_of(model, shape)
+    count = 0
+    for node in model.graph.node:
+        if node.op_type in KERNELS:
+            output, kernel = shapes.get(node.output[0]), shapes.get(node.input[KERNELS[node.op_type]])
+            each = np.prod(kernel[1:]) if kernel else 0
+        elif node.op_type in PRODUCTS:
+            output, right = shapes.get(node.output[0]), shapes.get(node.input[PRODUCTS[node.op_type][1]])
+            transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+            each = right[-1 if transposed else -2 if len(right) > 1 else 0] if right else 0
+        else:
+            continue
+        if (not output and output != []) or not each or 0 in output:
+            return None
+        count += np.prod(output) * each
+    return int(count)
+
+
+def shapes_of(model: onnx.ModelProto, shape: Sequence[int] | None = None) -> dict[str, list[int]]:
+    """Return the shapes of the tensors in a model by their names, of one image; what is not known is 0 or missing.
+
+    Args:
+        model: an ONNX model whose first axis is the batch.
+        shape: of the input for one image, with the batch; None where all but the batch stands in the model.
+    """
     one = onnx.ModelProto()
     one.CopyFrom(model)
     weights = {tensor.name for tensor in one.graph.initializer}
@@ -59,18 +84,4 @@ def multiply_adds(model: onnx.ModelProto, shape: Sequence[int] | None = None) ->
     for value in (*graph.input, *graph.value_info, *graph.output):
         if value.type.tensor_type.HasField("shape"):
             shapes[value.name] = [axis.dim_value for axis in value.type.tensor_type.shape.dim]
-    count = 0
-    for node in graph.node:
-        if node.op_type in KERNELS:
-            output, kernel = shapes.get(node.output[0]), shapes.get(node.input[KERNELS[node.op_type]])
-            each = np.prod(kernel[1:]) if kernel else 0
-        elif node.op_type in PRODUCTS:
-            output, right = shapes.get(node.output[0]), shapes.get(node.input[PRODUCTS[node.op_type][1]])
-            transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
-            each = right[-1 if transposed else -2 if len(right) > 1 else 0] if right else 0
-        else:
-            continue
-        if (not output and output != []) or not each or 0 in output:
-            return None
-        count += np.prod(output) * each
-    return int(count)
+    return shapes

@@ -1,5 +1,6 @@
 """A classifier in a Keras file from elsewhere, run by Keras. No code of the file is executed."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -7,7 +8,7 @@ import numpy as np
 
 from distillery.data.errors import InputError, reason
 from distillery.learning.devices import xla_is_faster
-from distillery.learning.embedding import with_embedding
+from distillery.learning.inner_outputs import with_inner_outputs
 from distillery.learning.saving import load_model
 from distillery.teachers.tensors import Takes, takes
 
@@ -19,18 +20,19 @@ class KerasRuntime:
 
     Args:
         path: the file.
-        tensor: a name by which `run` can be asked for the embedding, besides its outputs; None for none.
+        inner: names of inner outputs that `run` can be asked for besides its own: `with_inner_outputs`.
 
     Attributes:
         name: of the runtime.
+        inner: names of the inner outputs.
 
     Raises:
-        InputError: when it cannot be read in safe mode, takes other than one input, or has no embedding.
+        InputError: when it cannot be read in safe mode, takes other than one input, or has no such inner outputs.
     """
 
     name = "Keras"
 
-    def __init__(self, path: Path, tensor: str | None = None):
+    def __init__(self, path: Path, inner: Sequence[str] = ()):
         self.path = path
         model = load_model(path)
         inputs = getattr(model, "inputs", None)
@@ -44,9 +46,12 @@ class KerasRuntime:
         outputs = keras.tree.flatten(model.outputs)
         names = getattr(model, "output_names", None) or [f"output_{number}" for number in range(len(outputs))]
         self.outputs = list(names)
-        if tensor is not None:
-            self._model = keras.Model(inputs, [*outputs, with_embedding(model, str(path)).output["embedding"]])
-            self.outputs.append(tensor)
+        self.inner: list[str] = []
+        if inner:
+            found = with_inner_outputs(model, inner, str(path)).output
+            self.inner = [name for name in found if name != "logits"]
+            self._model = keras.Model(inputs, [*outputs, *(found[name] for name in self.inner)])
+            self.outputs += self.inner
 
     def takes(self, image_shape: tuple[int, int, int]) -> list[Takes]:
         """Return what its input takes, for images of a shape (height, width, channels), the likeliest layout first."""

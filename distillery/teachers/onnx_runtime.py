@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import onnxruntime
 
 from distillery.data.errors import InputError, reason
 from distillery.learning.onnx_cost import multiply_adds, parameters
+from distillery.teachers.inner_tensors import with_tensors
 from distillery.teachers.tensors import Takes, takes
 
 TYPES = {
@@ -29,7 +31,9 @@ class OnnxRuntime:
 
     Args:
         path: the file; external weights lie beside it.
-        tensor: inside it, that `run` can be asked for besides its outputs; None for none.
+        tensors: inside it, that `run` can be asked for besides its outputs, and
+        maps: feature maps inside it and the axes of their channels: `run` can be asked for their attention, as
+            `with_tensors` gives it.
 
     Attributes:
         name: of the runtime.
@@ -40,15 +44,18 @@ class OnnxRuntime:
 
     name = "ONNX Runtime"
 
-    def __init__(self, path: Path, tensor: str | None = None):
+    def __init__(self, path: Path, tensors: Sequence[str] = (), maps: Mapping[str, int] | None = None):
         self.path = path
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # an exception says what goes wrong; notes on foreign graphs are no use
         options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+        # Of a model that is given as bytes.
+        weights = "session.model_external_initializers_file_folder_path"
+        options.add_session_config_entry(weights, str(path.resolve().parent))
         there = onnxruntime.get_available_providers()
         try:
             self._session = onnxruntime.InferenceSession(
-                str(path) if tensor is None else _with_output(path, tensor, options),
+                with_tensors(path, tensors, maps or {}).SerializeToString() if tensors or maps else str(path),
                 options,
                 providers=[provider for provider in PROVIDERS if provider in there],
             )
@@ -122,15 +129,6 @@ def files_of(path: Path) -> list[Path]:
             raise InputError(f"{path}: its weights are in {beside}: no such file; copy it beside the model, too")
         files.append(beside)
     return files
-
-
-def _with_output(path: Path, tensor: str, options: onnxruntime.SessionOptions) -> bytes:
-    """Return a model that gives a tensor of its inside, too; its external weights stay where they are."""
-    model = onnx.load(path, load_external_data=False)
-    if tensor not in [one.name for one in model.graph.output]:
-        model.graph.output.append(onnx.ValueInfoProto(name=tensor))
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.resolve().parent))
-    return model.SerializeToString()
 
 
 def _tensors(graph: onnx.GraphProto):

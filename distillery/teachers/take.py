@@ -9,7 +9,7 @@ from typing import Any
 from distillery.data.errors import InputError
 from distillery.data.files import file_digest, write_json
 from distillery.data.prepared import DatasetInfo, Split
-from distillery.teachers.embedding import embedding_tensor
+from distillery.teachers.inner_tensors import embedding_tensor
 from distillery.teachers.source import source_of
 from distillery.teachers.take_classifier import take_classifier
 from distillery.teachers.take_table import take_table

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from distillery.data.progress import Progress
 from distillery.learning.onnx_model import OnnxModel, load_onnx
 from distillery.learning.prediction import PREDICT_BATCH, Predict, predict_in_batches
 from distillery.teachers.classes import own_logits
-from distillery.teachers.embedding import embedding_tensor
+from distillery.teachers.inner_tensors import embedding_tensor, feature_maps
 from distillery.teachers.onnx_runtime import OnnxRuntime
 from distillery.teachers.outputs import logits_of, width_of
 from distillery.teachers.pixels import Pixels, pixels_from
@@ -29,8 +28,11 @@ if TYPE_CHECKING:  # a process that runs no Keras model need not wait for it
     import keras
 
 KERAS_FILE, ONNX_FILE, DESCRIPTION = "teacher.keras", "teacher.onnx", "teacher.json"
-EMBEDDING = "embedding"  # the name by which Keras is asked for it
+EMBEDDING, ATTENTION = "embedding", "attention"  # inner outputs
 GPU = Path("/proc/driver/nvidia/version")  # of the driver's module: found without TensorFlow, which takes seconds
+
+
+Outputs = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
 class TrainedTeacher:
@@ -58,7 +60,7 @@ class TrainedTeacher:
     """
 
     def __init__(self, folder: Path):
-        self._folder, self._embed = folder, None
+        self._folder, self._inner = folder, None
         path, as_onnx = folder / KERAS_FILE, folder / ONNX_FILE
         onnx = OnnxModel(as_onnx) if as_onnx.is_file() else None
         self.multiply_adds = onnx and onnx.multiply_adds
@@ -78,40 +80,34 @@ class TrainedTeacher:
         except FileNotFoundError:
             raise InputError(f"{path}: no such file; run `dvc repro` first") from None
 
-    def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the outputs by name: `logits`, float32, (n, classes).
+    def outputs(self, images: np.ndarray, inner: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+        """Return the outputs by name: `logits`, float32, (n, classes), and others that are asked for.
 
         Args:
             images: uint8, (n, height, width, channels).
-        """
-        return {"logits": predict_in_batches(self.predict, images)}
-
-    def with_embeddings(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the outputs by name, and `embedding`, float32, (n, units): what the last dense layer sees.
-
-        Args:
-            images: uint8, (n, height, width, channels).
+            inner: of `embedding` and `attention`, as `with_inner_outputs` gives them.
 
         Raises:
-            InputError: when no layer is dense.
+            InputError: when it has none.
         """
-        if self._embed is None:
-            self._embed = self._load_embedding()
+        if not inner:
+            return {"logits": predict_in_batches(self.predict, images)}
+        if self._inner is None:
+            self._inner = self._load_inner(inner, images.shape[1:])
         starts = range(0, len(images), PREDICT_BATCH)
-        found = [self._embed(np.ascontiguousarray(images[start : start + PREDICT_BATCH])) for start in starts]
-        logits, embeddings = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
-        return {"logits": logits, "embedding": embeddings.reshape(len(images), -1)}
+        found = [self._inner(np.ascontiguousarray(images[start : start + PREDICT_BATCH])) for start in starts]
+        return {name: np.concatenate([batch[name] for batch in found]) for name in found[0]}
 
-    def _load_embedding(self) -> Callable[[np.ndarray], Sequence[np.ndarray]]:
+    def _load_inner(self, inner: tuple[str, ...], image_shape: tuple[int, ...]) -> Outputs:
         path = self._folder / ONNX_FILE
         if path.is_file() and not GPU.exists():
-            tensor = embedding_tensor(path, "logits")
-            return partial(OnnxRuntime(path, tensor).run, names=["logits", tensor])
-        from distillery.learning.embedding import with_embedding  # imports Keras, which takes seconds
+            runtime, names = with_inner_tensors(path, "logits", inner, (1, *image_shape))
+            return lambda batch: named_outputs(["logits", *names], runtime.run(batch, ["logits", *names.values()]))
+        from distillery.learning.inner_outputs import with_inner_outputs  # imports Keras, which takes seconds
         from distillery.learning.saving import load_model
 
-        model = with_embedding(load_model(self._folder / KERAS_FILE), str(self._folder / KERAS_FILE))
-        return lambda batch: [model.predict_on_batch(batch)[name] for name in ("logits", "embedding")]
+        path = self._folder / KERAS_FILE
+        return with_inner_outputs(load_model(path), inner, str(path)).predict_on_batch
 
 
 class Classifier:
@@ -124,10 +120,10 @@ class Classifier:
         output: name of the output that counts.
         kind: what its numbers are, one of `outputs.KINDS`.
         classes: the numbers of the outputs of each class; None where they are the classes.
-        embedding: the name by which the runtime gives embeddings; None where it was not asked for them.
+        inner: the names by which the runtime gives inner outputs, by their own.
     """
 
-    embedding: str | None = None
+    inner: Mapping[str, str] = {}
 
     def __init__(self, runtime, input_: Takes, pixels: Pixels, output: str, kind: str, classes: list[list[int]] | None):
         self.runtime, self.input_, self.pixels = runtime, input_, pixels
@@ -149,10 +145,8 @@ class Classifier:
             short = size - len(batch) if self.input_.batch else 0
             whole = np.concatenate([batch, np.repeat(batch[-1:], short, axis=0)]) if short else batch
             arrays = self.runtime.run(whole, names)
-            rows = [
-                (_rows if name == self.output else _embedded)(values, len(whole), self.runtime.path)
-                for name, values in zip(names, arrays, strict=True)
-            ]
+            rows = [_rows(arrays[0], len(whole), self.runtime.path)]
+            rows += [_one_each(values, len(whole), self.runtime.path) for values in arrays[1:]]
             found.append([values[: len(batch)].astype(np.float32) for values in rows])
             progress.update(sum(len(first) for first, *_ in found))
         progress.close()
@@ -179,8 +173,8 @@ class Classifier:
         """
         return self._logits(self.values(images))
 
-    def with_embeddings(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Return `logits`, as `predict` does, and `embedding`, float32, (n, units), by name.
+    def inner_outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Return `logits`, as `predict` does, and the inner outputs, by name.
 
         Args:
             images: uint8, (n, height, width, channels).
@@ -188,8 +182,8 @@ class Classifier:
         Raises:
             InputError: when the classifier gives values that are not finite.
         """
-        found, embeddings = self._values(images, [self.output, self.embedding])
-        return {"logits": self._logits(found), "embedding": embeddings}
+        logits, *others = self._values(images, [self.output, *self.inner.values()])
+        return {"logits": self._logits(logits)} | named_outputs(list(self.inner), others)
 
     def _logits(self, found: np.ndarray) -> np.ndarray:
         if not np.isfinite(found).all():
@@ -213,8 +207,8 @@ def _rows(values: np.ndarray, count: int, path: Path) -> np.ndarray:
     return values.reshape(count, -1)
 
 
-def _embedded(values: np.ndarray, count: int, path: Path) -> np.ndarray:
-    """Return embeddings as (n, units).
+def _one_each(values: np.ndarray, count: int, path: Path) -> np.ndarray:
+    """Return inner outputs.
 
     Raises:
         InputError: when they are not one an image.
@@ -224,7 +218,19 @@ def _embedded(values: np.ndarray, count: int, path: Path) -> np.ndarray:
             f"{path}: its embedding has the shape {np.shape(values)}; accepted: ({count}, units);"
             " train_teacher.embedding names another tensor"
         )
-    return np.asarray(values).reshape(count, -1)
+    return np.asarray(values)
+
+
+def named_outputs(names: Sequence[str], arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Return outputs by name: an embedding flat, (n, units), attention with norm 1, (n, height, width)."""
+    found = {}
+    for name, values in zip(names, arrays, strict=True):
+        if name == EMBEDDING:
+            values = values.reshape(len(values), -1)
+        elif name.startswith(ATTENTION):
+            values = values / (np.sqrt(np.square(values).sum(axis=(1, 2), keepdims=True)) + 1e-12)
+        found[name] = values
+    return found
 
 
 class TakenTeacher:
@@ -245,7 +251,7 @@ class TakenTeacher:
     precision = None
 
     def __init__(self, folder: Path):
-        self._folder, self._embedding = folder, None
+        self._folder, self._inner = folder, None
         self.described = described = read_json(folder / DESCRIPTION)
         check_unchanged(described, folder)
         self.digest = description_digest(described)
@@ -262,59 +268,83 @@ class TakenTeacher:
         if self.runtime == OnnxRuntime.name:
             self.timed = load_predict, folder
 
-    def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the outputs by name: `logits`, float32, (n, classes).
+    def outputs(self, images: np.ndarray, inner: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+        """Return the outputs by name, as `TrainedTeacher.outputs` does.
 
         Args:
             images: uint8, (n, height, width, channels).
-        """
-        return {"logits": self.predict(images)}
-
-    def with_embeddings(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the outputs by name, as `TrainedTeacher.with_embeddings` does.
-
-        Args:
-            images: uint8, (n, height, width, channels).
+            inner: of `embedding` and `attention`.
 
         Raises:
-            InputError: when it has none: a table of outputs, or a network whose last dense layer is not found.
+            InputError: when it has none: a table of outputs, or a network in which they are not found.
         """
+        if not inner:
+            return {"logits": self.predict(images)}
         if self.described["kind"] == "table":
             raise InputError(
-                "transfer.embeddings: found true; the teacher is a table of outputs and has no embeddings; accepted:"
-                " false"
+                f"transfer.{inner[0]}: found true; the teacher is a table of outputs and has no inside; accepted: false"
             )
-        if self._embedding is None:
-            self._embedding = load_classifier(self._folder, self.described, embeddings=True)
-        return self._embedding.with_embeddings(images)
+        if self._inner is None:
+            self._inner = load_classifier(self._folder, self.described, inner, images[:1]).inner_outputs
+        return self._inner(images)
 
 
-def load_classifier(folder: Path, described: Mapping[str, Any], embeddings: bool = False) -> Classifier:
+def load_classifier(
+    folder: Path, described: Mapping[str, Any], inner: tuple[str, ...] = (), image: np.ndarray | None = None
+) -> Classifier:
     """Return the classifier in a teacher's folder.
 
     Args:
         folder: the folder.
         described: what its `teacher.json` says.
-        embeddings: whether it is to give embeddings, too.
+        inner: of `embedding` and `attention`, what it is to give besides, of images like
+        image: uint8, (1, height, width, channels).
 
     Raises:
-        InputError: when it is to and cannot.
+        InputError: when it has no such outputs.
     """
-    path, tensor = folder / described["run"], None
+    path, names = folder / described["run"], {}
+    input_, pixels = Takes(**described["takes"]), pixels_from(described["pixels"], folder / DESCRIPTION)
     if described["runtime"] == OnnxRuntime.name:
-        if embeddings:
-            tensor = embedding_tensor(path, described["output"], described.get("embedding"))
-        runtime = OnnxRuntime(path, tensor)
+        if inner:
+            taken = tensor(image, pixels, input_).shape
+            runtime, names = with_inner_tensors(path, described["output"], inner, taken, described.get("embedding"))
+        else:
+            runtime = OnnxRuntime(path)
     else:
         from distillery.teachers.keras_runtime import KerasRuntime  # imports Keras, which takes seconds
 
-        tensor = EMBEDDING if embeddings else None
-        runtime = KerasRuntime(path, tensor)
-    pixels = pixels_from(described["pixels"], folder / DESCRIPTION)
-    meaning = described["output"], described["outputs_are"], described["classes"]
-    classifier = Classifier(runtime, Takes(**described["takes"]), pixels, *meaning)
-    classifier.embedding = tensor
+        runtime = KerasRuntime(path, inner)
+        names = {name: name for name in runtime.inner}
+    classifier = Classifier(
+        runtime, input_, pixels, described["output"], described["outputs_are"], described["classes"]
+    )
+    classifier.inner = names
     return classifier
+
+
+def with_inner_tensors(
+    path: Path, output: str, inner: tuple[str, ...], shape: tuple[int, ...], embedding: str | None = None
+) -> tuple[OnnxRuntime, dict[str, str]]:
+    """Return what runs an ONNX file with inner outputs, and the names by which it gives them, by their own.
+
+    Args:
+        path: the file.
+        output: its output with the classes.
+        inner: of `embedding` and `attention`.
+        shape: of what it takes for one image, with the batch.
+        embedding: the tensor that the user names.
+
+    Raises:
+        InputError: when it has none.
+    """
+    names, maps = {}, {}
+    if EMBEDDING in inner:
+        names[EMBEDDING] = embedding_tensor(path, output, embedding)
+    if ATTENTION in inner:
+        maps = feature_maps(path, shape)
+    runtime = OnnxRuntime(path, list(names.values()), maps)
+    return runtime, names | {f"{ATTENTION}_{number}": f"{name}/attention" for number, name in enumerate(maps, start=1)}
 
 
 def load_predict(folder: Path) -> Predict:
