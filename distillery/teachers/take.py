@@ -10,6 +10,7 @@ from distillery.data.files import file_digest, write_json
 from distillery.data.prepared import DatasetInfo, Split
 from distillery.teachers.source import source_of
 from distillery.teachers.take_classifier import take_classifier
+from distillery.teachers.take_ensemble import take_ensemble
 from distillery.teachers.take_table import take_table
 from distillery.teachers.taken import Taken
 from distillery.teachers.teacher import DESCRIPTION
@@ -35,6 +36,8 @@ def take_teacher(
     source = source_of(settings.model)
     if source.kind == "table":
         taken = take_table(source.model, settings, info, parts, folder, dataset)
+    elif source.kind == "ensemble":
+        taken = take_ensemble(source, settings, info, parts["validation"], folder)
     else:
         taken = take_classifier(source, settings, info, parts["validation"], folder)
     inside = source.folder.resolve() if Path(settings.model).is_dir() else None

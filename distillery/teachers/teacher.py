@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,9 @@ from distillery.data.progress import Progress
 from distillery.learning.onnx_model import OnnxModel, load_onnx
 from distillery.learning.prediction import Predict, predict_in_batches
 from distillery.teachers.classes import own_logits
+from distillery.teachers.ensemble import MEAN_LOSS, MEMBERS, Ensemble, mean_logits
 from distillery.teachers.onnx_runtime import OnnxRuntime
-from distillery.teachers.outputs import logits_of, width_of
+from distillery.teachers.outputs import MEMBER_LOGITS, logits_of, width_of
 from distillery.teachers.pixels import Pixels, pixels_from
 from distillery.teachers.table import TableOutputs
 from distillery.teachers.tensors import Takes, batch_size, tensor
@@ -165,6 +166,8 @@ class TakenTeacher:
 
     Attributes:
         digest: SHA-256 over the model's files and what its pixels and outputs mean.
+        ensemble: what is run, where it is one; None otherwise.
+        members: names of the ensemble's members.
         bytes, parameters, multiply_adds, precision, predict, runtime, logged, timed: as of a `TrainedTeacher`; what is
             not known is None.
 
@@ -173,6 +176,8 @@ class TakenTeacher:
     """
 
     precision = None
+    ensemble: Ensemble | None = None
+    members: Sequence[str] = ()
 
     def __init__(self, folder: Path):
         self.described = described = read_json(folder / DESCRIPTION)
@@ -187,21 +192,33 @@ class TakenTeacher:
             table = TableOutputs(folder, described)
             self.predict = table.predict
             return
-        self.predict = load_classifier(folder, described).predict
+        classifier = load_classifier(folder, described)
+        self.predict = classifier.predict
+        if isinstance(classifier, Ensemble):
+            self.ensemble, self.members = classifier, [member["name"] for member in described["members"]]
         if self.runtime == OnnxRuntime.name:
             self.timed = load_predict, folder
 
     def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Return the outputs by name: `logits`, float32, (n, classes).
 
+        Of an ensemble from whose members students learn by the mean of their losses also `member_logits`, float32,
+        (n, members, classes).
+
         Args:
             images: uint8, (n, height, width, channels).
         """
+        if self.ensemble and self.described["ensemble"] == MEAN_LOSS:
+            members = self.ensemble.member_logits(images)
+            return {"logits": mean_logits(members), MEMBER_LOGITS: members}
         return {"logits": self.predict(images)}
 
 
-def load_classifier(folder: Path, described: Mapping[str, Any]) -> Classifier:
+def load_classifier(folder: Path, described: Mapping[str, Any]) -> Classifier | Ensemble:
     """Return the classifier in a teacher's folder."""
+    if described["kind"] == "ensemble":
+        members = described["members"]
+        return Ensemble([load_classifier(folder / MEMBERS / one["name"], one).predict for one in members])
     path = folder / described["run"]
     if described["runtime"] == OnnxRuntime.name:
         runtime = OnnxRuntime(path)
@@ -220,9 +237,11 @@ def load_predict(folder: Path) -> Predict:
 
 
 def description_digest(described: Mapping[str, Any]) -> str:
-    """Return the SHA-256 over what a teacher's answers depend on."""
+    """Return the SHA-256 over what a teacher's outputs depend on."""
     names = ("files", "pixels", "takes", "output", "outputs_are", "classes", "images")
     tree = {name: described.get(name) for name in names}
+    if described["kind"] == "ensemble":
+        tree = [described["ensemble"], *map(description_digest, described["members"])]
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
