@@ -315,6 +315,11 @@ class TrainTeacher(Training):
         None,
         description="taken: name of the tensor of an ONNX file that is its embedding; `null`: the last dense layer's",
     )
+    ensemble: Literal["mean_probabilities", "mean_loss"] = Field(
+        "mean_probabilities",
+        description="taken, of several models: students learn from the mean of their probabilities at temperature 1, or"
+        " by the mean of the soft losses to each",
+    )
     softmax_temperature: float = Field(
         gt=0, le=1000, description="temperature in the model itself: its logits are divided by it"
     )
@@ -625,10 +630,11 @@ ACCEPTED = {  # of parameters whose check is a function
     "train_scratch.augment": "`null`, or a section with the keys of `student.augment`",
     "student.input_size": "`auto`, or a whole number, from 1 to 4,096",
     "train_teacher.model": "a file of `architectures/`, a `.py` file that defines `features`, a `.onnx`, `.keras` or"
-    " `.h5` file, a folder with one, or a `.parquet` or `.csv` table of outputs",
+    " `.h5` file, a folder with one, or with several, an ensemble, or a `.parquet` or `.csv` table of outputs",
     "train_teacher.preprocessing": "`auto`, the name of a convention (docs/teachers.md), or a file",
     "train_teacher.input_size": "`auto`, or a whole number, from 1 to 4,096",
     "train_teacher.output": "the name of an output, or `null`",
+    "train_teacher.embedding": "the name of a tensor, or `null`",
     "train_teacher.classes": "a file of names, one a line; a mapping by class, also as a `.yaml` file; or `null`",
     "distill.method": "the name of a file in `methods/`",
     "student.omit_classes": "list of names; two classes must be left",

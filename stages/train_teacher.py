@@ -1,6 +1,7 @@
 """train_teacher: the large model, trained on the labels, or taken from a file of the user's."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -23,12 +24,14 @@ from distillery.learning.metrics import (
 )
 from distillery.learning.models import ModelSpec, build_model, float32_copy, student_spec
 from distillery.learning.precision import resolve_precision
-from distillery.learning.prediction import Predict, predict_logits
+from distillery.learning.prediction import predict_logits
 from distillery.learning.training import TrainingResult, compile_model, fit, taken_result, training_sample
 from distillery.teachers.calibration import calibrating_temperature
 from distillery.teachers.check import doubts
+from distillery.teachers.ensemble import mean_logits
 from distillery.teachers.take import take_teacher
-from distillery.teachers.teacher import load_teacher, save_teacher
+from distillery.teachers.taken import Taken
+from distillery.teachers.teacher import TakenTeacher, load_teacher, save_teacher
 
 PREPARED = Path("data/prepared")
 TEACHER = Path("models/teacher")
@@ -39,12 +42,16 @@ TAKEN_SAMPLE = 2000  # training images on which overfitting is measured: a teach
 
 @dataclass(frozen=True)
 class Answers:
-    """The teacher's logits, (n, classes), and the labels, on validation images and on some training images."""
+    """The teacher's logits, (n, classes), and the labels, on validation images and on some training images.
+
+    Of an ensemble also those of each member, by name, on validation images.
+    """
 
     labels: np.ndarray
     logits: np.ndarray
     learned_labels: np.ndarray
     learned: np.ndarray
+    members: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def main(params, run, resume_folder: Path | None = None) -> None:
@@ -67,38 +74,54 @@ def main(params, run, resume_folder: Path | None = None) -> None:
         model, result = train_on_labels(settings, precision, info, train, validation, on_epoch_end, checkpoint)
         save_teacher(model, TEACHER, validation.images[:100], precision)
         predict, parameters = partial(predict_logits, model), model.count_params()
+        logits, members = predict(validation.images), {}
     else:
-        predict, parameters = take(params, info, {"train": train, "validation": validation}, run)
-        result = None
+        teacher = take(params, info, {"train": train, "validation": validation}, run)
+        predict, parameters, result = teacher.predict, teacher.parameters, None
+        logits, members = together_and_apart(teacher, validation.images)
     images = len(validation.labels) if settings.model.endswith(".py") else min(len(validation.labels), TAKEN_SAMPLE)
     sample = training_sample(Examples(train.images, train.labels), images)
     found = Answers(
         labels=np.asarray(validation.labels),
-        logits=predict(validation.images),
+        logits=logits,
         learned_labels=np.asarray(train.labels[sample]),
         learned=predict(train.images[sample]),
+        members=members,
     )
     result = result or taken_result(found.learned, found.learned_labels, found.logits, found.labels)
     report(settings, info, found, result, parameters, run)
 
 
-def take(params, info: DatasetInfo, parts: dict[str, Split], run) -> tuple[Predict, int | None]:
-    """Write the teacher that the user named, say what was found out of it; return its prediction and parameters."""
+def take(params, info: DatasetInfo, parts: dict[str, Split], run) -> TakenTeacher:
+    """Write the teacher that the user named, say what was found out of it, and return it."""
     settings = params.train_teacher
     print(f"the teacher is {settings.model}; it is not trained", flush=True)
     parts["test"] = load_split(PREPARED, "test")  # of a table the rows
     taken = take_teacher(settings, info, parts, TEACHER, params.prepare.dataset)
+    for found in (*taken.members.values(), taken):
+        say(found)
+    if taken.comparison:
+        run.table("teacher_preprocessing.json", taken.comparison.table())
+    elif taken.members:
+        tables = {name: found.comparison.table() for name, found in taken.members.items()}
+        run.table("teacher_preprocessing.json", tables)
+    return load_teacher(TEACHER)
+
+
+def say(taken: Taken) -> None:
+    """Print what was found out of a teacher, or of a member of an ensemble."""
     if taken.comparison:
         print(taken.comparison.text(), flush=True)
-        run.table("teacher_preprocessing.json", taken.comparison.table())
     for note in taken.notes:
         print(note, flush=True)
-    teacher = load_teacher(TEACHER)
 
-    def predict(images: np.ndarray) -> np.ndarray:
-        return teacher.outputs(images)["logits"]
 
-    return predict, teacher.parameters
+def together_and_apart(teacher: TakenTeacher, images: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the teacher's logits, (n, classes), and those of each member of an ensemble by name."""
+    if not teacher.members:
+        return teacher.predict(images), {}
+    members = teacher.ensemble.member_logits(images)
+    return mean_logits(members), {name: members[:, number] for number, name in enumerate(teacher.members)}
 
 
 def report(settings, info: DatasetInfo, found: Answers, result: TrainingResult, parameters: int | None, run) -> None:
@@ -126,14 +149,55 @@ def report(settings, info: DatasetInfo, found: Answers, result: TrainingResult, 
     )
     if not settings.model.endswith(".py"):
         metrics |= calibration
-        for doubt in doubts(labels, logits, info.classes):
-            print(f"warning: {settings.model}: {doubt}", flush=True)
-    write_json(METRICS, metrics)
+        warn(settings.model, found, info)
+    members = score_members(found, metrics) if found.members else {}
+    if members:
+        run.table("teacher_members.json", members)  # by names that are none of metrics in MLflow
+    write_json(METRICS, metrics | ({"members": members} if members else {}))
     write_table(CURVES, result.curves)
     known = {} if parameters is None else {"parameters": parameters}  # a table of outputs has none
     run.metrics({"best": metrics} | known, time=result.epochs[-1].ended)
     teacher = load_teacher(TEACHER)
     run.training_result("teacher", confusion, info, CURVES, teacher.logged, teacher.digest)
+
+
+def warn(model: str, found: Answers, info: DatasetInfo) -> None:
+    """Say what speaks against a teacher that was taken, and against each member of an ensemble."""
+    taken = {model: found.logits} | {f"{model}/{name}": logits for name, logits in found.members.items()}
+    for name, logits in taken.items():
+        for doubt in doubts(found.labels, logits, info.classes):
+            print(f"warning: {name}: {doubt}", flush=True)
+
+
+def score_members(found: Answers, together: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Return how good each member of an ensemble is on validation images; print it beside the ensemble.
+
+    Args:
+        found: the members' logits.
+        together: the ensemble's `val_accuracy` and `val_loss`.
+    """
+    labels = found.labels
+    scores = {
+        name: {
+            "val_accuracy": float((logits.argmax(axis=1) == labels).mean()),
+            "val_loss": negative_log_likelihood(labels, logits),
+        }
+        for name, logits in found.members.items()
+    }
+    width = max(len(name) for name in [*scores, "together"])
+    print(f"{'member':{width}}  correct  log loss", flush=True)
+    for name, score in [*scores.items(), ("together", together)]:
+        print(f"{name:{width}}  {100 * score['val_accuracy']:5.2f} %  {score['val_loss']:8.4f}", flush=True)
+    accuracy = max(score["val_accuracy"] for score in scores.values())
+    loss = min(score["val_loss"] for score in scores.values())
+    points, nats = 100 * (together["val_accuracy"] - accuracy), together["val_loss"] - loss
+    warning = "warning: no better than its best member: " if points <= 0 and nats >= 0 else ""
+    print(
+        f"{warning}the ensemble has {points:+.2f} points of accuracy and {nats:+.4f} of log loss, compared with the"
+        " best of its members in each",
+        flush=True,
+    )
+    return scores
 
 
 def train_on_labels(

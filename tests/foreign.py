@@ -18,6 +18,7 @@ TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "uint8": 
 def settings(model: Path | str, **changes) -> SimpleNamespace:
     """Section `train_teacher` of a teacher that is taken."""
     own = {"preprocessing": "auto", "input_size": "auto", "output": None, "classes": None, "embedding": None}
+    own |= {"ensemble": "mean_probabilities"}
     return SimpleNamespace(model=str(model), **own | changes)
 
 

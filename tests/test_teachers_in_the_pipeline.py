@@ -73,6 +73,21 @@ def check_logged(folder: Path, expected: np.ndarray) -> None:
     assert answer["class"].tolist() == [str(digit) for digit in expected.argmax(axis=1)]
 
 
+def check_members(folder: Path, said: str, members: np.ndarray, together: np.ndarray) -> None:
+    """The validation scores of an ensemble and of its members are those of these log-probabilities."""
+    _, labels = prepared(folder, "validation")
+    metrics = json.loads((folder / "metrics/train_teacher.json").read_text())
+    assert list(metrics["members"]) == ["network.keras", "planes.onnx"]
+    for score, log_p in zip([*metrics["members"].values(), metrics], [*members, together], strict=True):
+        assert score["val_accuracy"] == pytest.approx((log_p.argmax(axis=1) == labels).mean())
+        assert score["val_loss"] == pytest.approx(-log_p[np.arange(len(labels)), labels].mean(), rel=1e-3)
+        assert f"  {100 * score['val_accuracy']:5.2f} %  {score['val_loss']:8.4f}\n" in said
+    gain = metrics["val_loss"] - min(score["val_loss"] for score in metrics["members"].values())
+    assert f" and {gain:+.4f} of log loss, compared with the best of its members" in said
+    logged = tracked(folder, "taken")["train_teacher"]
+    assert logged.data.metrics["best.val_loss"] == pytest.approx(metrics["val_loss"])
+
+
 def check_nothing_logged(folder: Path) -> None:
     """MLflow has no model of the teacher, which is none, and its students'."""
     runs, client = tracked(folder, "taken"), store(folder)
@@ -174,6 +189,51 @@ def test_an_h5_file_teaches(pipeline, tmp_path, monkeypatch):
     check_results(folder, answers("test").argmax(axis=1))
     check_logged(folder, answers("test"))
     check_pages(folder, monkeypatch, own.count_params(), answers("test"))
+
+
+@pytest.mark.long
+def test_an_ensemble_teaches_by_each_member(pipeline, tmp_path, monkeypatch):
+    """An ONNX file that takes planes of −1…1, and a Keras file of 0…255."""
+    folder = clone_of(pipeline, tmp_path)
+    (own := folder / "own").mkdir()
+    images, labels = prepared(folder, "train")
+    planes = LogisticRegression(max_iter=300).fit(images.reshape(len(images), -1) / 127.5 - 1, labels)
+    write_linear(own / "planes.onnx", planes, (8, 8, 1))
+    network = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Rescaling(1 / 255), keras.layers.Flatten()])
+    network.add(keras.layers.Dense(32, activation="relu"))
+    network.add(keras.layers.Dense(10))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    network.compile(keras.optimizers.Adam(0.01), loss)
+    network.fit(images, labels, epochs=8, verbose=0)
+    network.save(own / "network.keras")
+
+    def of_members(part: str) -> np.ndarray:
+        """Return the log-probabilities of each member, (members, n, classes)."""
+        shown = prepared(folder, part)[0]
+        scaled = shown.reshape(len(shown), -1) / 127.5 - 1
+        by_network = log_softmax(network.predict(shown, verbose=0).astype(float), axis=1)
+        return np.stack([by_network, planes.predict_log_proba(scaled)])
+
+    def answers(part: str) -> np.ndarray:
+        return np.log(np.exp(of_members(part)).mean(axis=0))
+
+    change_params(folder, {"distill": {"method": "dkd", "folds": 2}})
+    command = ("dvc", "exp", "run", "--name", "taken", "-S", "train_teacher.model=own")
+    answer = run(folder, *command, "-S", "train_teacher.ensemble=mean_loss")
+    assert stages_run(answer) == AFTER_A_TEACHER
+    check_members(folder, answer.stdout, of_members("validation"), answers("validation"))
+    check_transfer(folder, answers("train")[np.newaxis])
+    members = np.load(folder / "data/transfer/member_logits.npy").astype(float)
+    expected = np.moveaxis(of_members("train"), 0, 1)[np.newaxis]
+    np.testing.assert_allclose(log_softmax(members, axis=3), expected, atol=1e-3)
+    check_results(folder, answers("test").argmax(axis=1))
+    assert json.loads((folder / "metrics/timing.json").read_text())["machine"]["runtime"]["teacher"] == "ONNX Runtime"
+    check_logged(folder, answers("test"))
+    check_pages(folder, monkeypatch, 10 * 64 + 10 + network.count_params(), answers("test"))
+    again = run(folder, "dvc", "exp", "run", "--name", "mean", "-S", "train_teacher.ensemble=mean_probabilities")
+    assert stages_run(again)[:3] == ["train_teacher", "transfer", "distill"]
+    check_transfer(folder, answers("train")[np.newaxis])
+    assert not (folder / "data/transfer/member_logits.npy").exists()
 
 
 @pytest.mark.long

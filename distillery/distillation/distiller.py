@@ -7,9 +7,10 @@ import numpy as np
 from keras import ops
 
 from distillery.distillation.methods import IMAGE, LOGITS, Method, load_method
-from distillery.distillation.stored_logits import TOP_CLASSES
+from distillery.distillation.stored_logits import MEMBER_TOP_CLASSES, TOP_CLASSES
 from distillery.learning.inner_outputs import with_inner_outputs
 from distillery.learning.losses import hard_loss, image_weights
+from distillery.teachers.outputs import MEMBER_LOGITS
 
 
 class Distiller(keras.Model):
@@ -20,7 +21,8 @@ class Distiller(keras.Model):
     were computed once. Both give the same losses on the same batch. Of images that are mixed the labels are the parts
     of each class, (batch, classes), and none of an image without a label; the soft loss is given the class with the
     largest part. With `top_classes` among the targets, the logits are those that `largest_logits` gives, and a method
-    gets one of every class.
+    gets one of every class. With `member_logits` among the targets, (batch, members, classes), the soft loss is the
+    mean of the losses to each member of an ensemble.
 
     Args:
         student: model from images to logits, (batch, classes).
@@ -85,7 +87,7 @@ class Distiller(keras.Model):
             # Keras takes what is no tensor by its name alone.
             self._soft_loss = lambda *outputs: layer(*outputs[:3], temperature=outputs[3])
         else:
-            self._soft_loss = method
+            self._soft_loss = mean_over_members(method)
         self.hard_loss_tracker = keras.metrics.Mean(name="hard_loss")
         self.soft_loss_tracker = keras.metrics.Mean(name="soft_loss")
 
@@ -158,3 +160,25 @@ def every_logit(top_classes, logits, classes: int):
     places = ops.reshape(ops.stack([images, kept], axis=-1), (-1, 2))
     others = ops.repeat(logits[:, -1:], classes, axis=1)
     return ops.scatter_update(others, places, ops.reshape(logits[:, :-1], (-1,)))
+
+
+def mean_over_members(soft_loss: Callable) -> Callable:
+    """Return a soft loss that is the mean of the losses to each member of an ensemble, where there are members.
+
+    Args:
+        soft_loss: a method's, (labels, teacher, student, temperature) → a scalar, or one value an image.
+    """
+
+    def loss(labels, teacher, student, temperature):
+        if MEMBER_LOGITS not in teacher:
+            return soft_loss(labels, teacher, student, temperature)
+        shared = {name: output for name, output in teacher.items() if name not in (MEMBER_LOGITS, MEMBER_TOP_CLASSES)}
+        losses = []
+        for number in range(teacher[MEMBER_LOGITS].shape[1]):
+            logits = teacher[MEMBER_LOGITS][:, number]
+            if MEMBER_TOP_CLASSES in teacher:
+                logits = every_logit(teacher[MEMBER_TOP_CLASSES][:, number], logits, student["logits"].shape[-1])
+            losses.append(soft_loss(labels, shared | {"logits": logits}, student, temperature))
+        return ops.mean(ops.stack(losses), axis=0)
+
+    return loss

@@ -60,7 +60,11 @@ class Method:
             InputError: when one is not stored.
         """
         wanted = (LOGITS, TOP_CLASSES, *self.outputs)
-        found = {output: stored[output] for output in stored if output.split("_")[0] in wanted or output in wanted}
+        found = {  # of an ensemble the members' logits, too
+            output: values
+            for output, values in stored.items()
+            if output in wanted or output.split("_")[0] in (*wanted, "member")
+        }
         if IMAGE in self.outputs:
             found[IMAGE] = np.broadcast_to(np.arange(stored[LOGITS].shape[1], dtype=np.int32), stored[LOGITS].shape[:2])
         there = {*found, *(output.split("_")[0] for output in found)}  # `attention_1` is attention

@@ -6,8 +6,10 @@ import numpy as np
 from scipy.special import logsumexp
 
 from distillery.data.prepared import NUMBERED_CLASSES
+from distillery.teachers.outputs import MEMBER_LOGITS
 
 TOP_CLASSES = "top_classes"  # the output that says which classes the stored logits are of
+MEMBER_TOP_CLASSES = "member_top_classes"  # and those of each member of an ensemble
 
 
 def compact(logits: np.ndarray) -> np.ndarray:
@@ -17,12 +19,12 @@ def compact(logits: np.ndarray) -> np.ndarray:
     class is further below the largest than half precision reaches, its probability is 0 at any temperature up to 500.
 
     Args:
-        logits: float, (n, classes).
+        logits: float, (..., classes).
 
     Returns:
-        float16, (n, classes), from −65504 to 0.
+        float16, (..., classes), from −65504 to 0.
     """
-    shifted = logits - logits.max(axis=1, keepdims=True)
+    shifted = logits - logits.max(axis=-1, keepdims=True)
     return np.maximum(shifted, np.finfo(np.float16).min).astype(np.float16)
 
 
@@ -60,6 +62,26 @@ def largest_logits(logits: np.ndarray, count: int) -> dict[str, np.ndarray]:
     of_others = logsumexp(others, axis=1, keepdims=True) - np.log(classes - count)
     stored = np.concatenate([np.take_along_axis(logits, kept, axis=1), of_others], axis=1)
     return {TOP_CLASSES: kept.astype(np.uint16), "logits": compact(stored)}
+
+
+def largest_outputs(outputs: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+    """Return a teacher's outputs with the largest logits alone, and with those of each member of an ensemble.
+
+    Args:
+        outputs: by name.
+        count: classes to keep, as of `largest_logits`.
+
+    Returns:
+        What `largest_logits` gives instead of the logits. Instead of `member_logits` the same of each member:
+        `member_top_classes`, uint16, (n, members, count), and `member_logits`, float16, (n, members, count + 1).
+    """
+    found = {**outputs, **largest_logits(outputs["logits"], count)}
+    if MEMBER_LOGITS in outputs:
+        images, members, classes = outputs[MEMBER_LOGITS].shape
+        largest = largest_logits(outputs[MEMBER_LOGITS].reshape(-1, classes), count)
+        found[MEMBER_TOP_CLASSES] = largest[TOP_CLASSES].reshape(images, members, -1)
+        found[MEMBER_LOGITS] = largest["logits"].reshape(images, members, -1)
+    return found
 
 
 def predicted_classes(outputs: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -11,9 +11,10 @@ import numpy as np
 from distillery.data.errors import InputError, reason
 from distillery.data.files import atomic_write, map_array, read_json, write_json
 from distillery.data.progress import Progress
-from distillery.distillation.stored_logits import TOP_CLASSES, compact, largest_logits
+from distillery.distillation.stored_logits import TOP_CLASSES, compact, largest_outputs
 from distillery.learning.augmentation import Views
 from distillery.learning.prediction import PREDICT_BATCH
+from distillery.teachers.outputs import MEMBER_LOGITS
 from distillery.teachers.teacher import ATTENTION, EMBEDDING
 
 SHARD_SECONDS = 10.0  # of work that a killed process loses at most
@@ -38,7 +39,7 @@ def view_outputs(
         number: of the view.
         resume_folder: where shards are kept while it takes long; what an earlier process left there is not computed
             again.
-        top_classes: classes whose logits are kept, as `largest_logits` gives them; all when None.
+        top_classes: classes whose logits are kept, as `largest_outputs` gives them; all when None.
         inner: of `embedding` and `attention`, the inner outputs among them, as `half_precision` gives them.
 
     Raises:
@@ -53,7 +54,7 @@ def view_outputs(
         batch = images[start : start + PREDICT_BATCH]
         shown = views.show(batch, np.arange(start, start + len(batch)), number, images)
         outputs = half_precision(teacher.outputs(shown, inner)) if inner else teacher.outputs(shown)
-        batches.append(outputs if top_classes is None else outputs | largest_logits(outputs["logits"], top_classes))
+        batches.append(outputs if top_classes is None else largest_outputs(outputs, top_classes))
         shards.keep(batches)
         progress.update(len(batches))
     progress.close()
@@ -140,7 +141,8 @@ def save_transfer_set(
     with ExitStack() as files:
         for number, of_view in enumerate(outputs):
             for name, values in of_view.items():
-                if name == "logits" and TOP_CLASSES not in of_view and values.shape[1] >= HALF_PRECISION_FROM:
+                many = name in ("logits", MEMBER_LOGITS) and values.shape[-1] >= HALF_PRECISION_FROM
+                if many and TOP_CLASSES not in of_view:
                     values = compact(values)
                 if name not in stored:
                     path = files.enter_context(atomic_write(folder / f"{name}.npy"))
@@ -177,8 +179,8 @@ def load_transfer_set(folder: Path, images_digest: str, views: Views) -> tuple[d
 
     Returns:
         Each output by name, (views, n, ...), mapped from its file: `logits`, float32 or, of many classes, float16,
-        (views, n, classes), or those and the `top_classes` that `largest_logits` gives; and the SHA-256 of the
-        teacher's file.
+        (views, n, classes), or those and the `top_classes` that `largest_logits` gives, and of an ensemble's members
+        what `largest_outputs` gives; and the SHA-256 of the teacher's file.
 
     Raises:
         InputError: when the files are missing, damaged, or belong to other images or views.

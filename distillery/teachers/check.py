@@ -118,7 +118,7 @@ def refuse_another_order(
     raise InputError(
         f"{path}: its outputs stand for the classes in another order: {pairs}; {order.correct:,} of {len(labels):,}"
         f" validation images are correct, {order.would:,} would be; accepted: train_teacher.classes={written}, a file"
-        " that was written with that order: look at it first"
+        " that was written with that order: look at it first; a member of an ensemble has it beside it, as classes.yaml"
     )
 
 

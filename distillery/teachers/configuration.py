@@ -15,6 +15,7 @@ OWN = ("preprocessing.yaml", "preprocessing.yml", "preprocessing.json")
 HUGGING_FACE = "preprocessor_config.json"
 CONFIG = "config.json"  # of Hugging Face: names; of timm: names and preprocessing
 NAMES = "classes.txt"
+MAPPING = "classes.yaml"  # as train_teacher.classes
 
 
 def read_tree(path: Path) -> Any:

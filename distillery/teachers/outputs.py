@@ -6,6 +6,7 @@ from scipy.special import logsumexp
 SUMS = 2e-2  # half precision sums to 1 no closer
 ROUNDED = 0.25  # nor do rounded numbers, of which each may be half a step away; so far at most
 SMALLEST = 1e-30  # probability whose logarithm is still finite in float32
+MEMBER_LOGITS = "member_logits"  # an output of an ensemble: the logits of each member
 KINDS = ("logits", "probabilities", "shares", "log-probabilities", "one sigmoid a class")
 
 

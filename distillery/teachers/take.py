@@ -12,6 +12,7 @@ from distillery.data.prepared import DatasetInfo, Split
 from distillery.teachers.inner_tensors import embedding_tensor
 from distillery.teachers.source import source_of
 from distillery.teachers.take_classifier import take_classifier
+from distillery.teachers.take_ensemble import take_ensemble
 from distillery.teachers.take_table import take_table
 from distillery.teachers.taken import Taken
 from distillery.teachers.teacher import DESCRIPTION
@@ -41,6 +42,8 @@ def take_teacher(
         )
     if source.kind == "table":
         taken = take_table(source.model, settings, info, parts, folder, dataset)
+    elif source.kind == "ensemble":
+        taken = take_ensemble(source, settings, info, parts["validation"], folder)
     else:
         taken = take_classifier(source, settings, info, parts["validation"], folder)
     if settings.embedding is not None:

@@ -13,7 +13,7 @@ from distillery.data.files import file_digest
 from distillery.data.prepared import DatasetInfo, Split
 from distillery.teachers.check import guesses, refuse_another_order
 from distillery.teachers.classes import matched, outputs_by_name, read_classes
-from distillery.teachers.configuration import names_beside, pixels_beside, pixels_of_file
+from distillery.teachers.configuration import MAPPING, names_beside, pixels_beside, pixels_of_file
 from distillery.teachers.conventions import STAGES, compare, convention, convention_names, conventions, in_words
 from distillery.teachers.onnx_runtime import OnnxRuntime, files_of
 from distillery.teachers.outputs import kind_of, logits_of, width_of
@@ -50,13 +50,17 @@ def take_classifier(source: Source, settings: Settings, info: DatasetInfo, valid
     widths = [width_of(array, input_.batch or len(images)) for array in arrays]
     output, width = _output(runtime, arrays, widths, settings, info, named and named[0], source.model)
     names, width = named and named[0], max(width, 2)  # a single output is that of the second of two classes
-    if settings.classes is None:
+    mapping = settings.classes
+    if mapping is None and (beside := source.folder / MAPPING).is_file():
+        mapping = str(beside)
+        taken.beside.append(beside)
+    if mapping is None:
         classes = outputs_by_name(names, info.classes, width, source.model)
         if names and classes is None and matched(names, info.classes) is None:
             some = ", ".join(names[:5]) + ", …" * (len(names) > 5)
             taken.notes.append(f"its outputs have other names than the classes, {some}: taken in the classes' order")
     else:
-        classes = read_classes(settings.classes, names, info.classes, width)
+        classes = read_classes(mapping, names, info.classes, width)
     candidates = _candidates(given, input_, info, size, source.model)
     classifier = Classifier(runtime, input_, next(iter(candidates.values())), output, "logits", classes)
     if len(inputs) > 1:

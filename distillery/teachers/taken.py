@@ -17,6 +17,7 @@ class Taken:
         described: the content of `teacher.json`.
         links: files of the folder by name, and where each comes from.
         beside: files besides `train_teacher.model` on which it depends, that DVC does not see.
+        members: what was found out of each, by name, of an ensemble.
     """
 
     comparison: Comparison | None = None
@@ -24,3 +25,4 @@ class Taken:
     described: dict[str, Any] = field(default_factory=dict)
     links: dict[str, Path] = field(default_factory=dict)
     beside: list[Path] = field(default_factory=list)
+    members: dict[str, "Taken"] = field(default_factory=dict)

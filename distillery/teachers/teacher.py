@@ -17,9 +17,10 @@ from distillery.data.progress import Progress
 from distillery.learning.onnx_model import OnnxModel, load_onnx
 from distillery.learning.prediction import PREDICT_BATCH, Predict, predict_in_batches
 from distillery.teachers.classes import own_logits
+from distillery.teachers.ensemble import MEAN_LOSS, MEMBERS, Ensemble, mean_logits
 from distillery.teachers.inner_tensors import embedding_tensor, feature_maps
 from distillery.teachers.onnx_runtime import OnnxRuntime
-from distillery.teachers.outputs import logits_of, width_of
+from distillery.teachers.outputs import MEMBER_LOGITS, logits_of, width_of
 from distillery.teachers.pixels import Pixels, pixels_from
 from distillery.teachers.table import TableOutputs
 from distillery.teachers.tensors import Takes, batch_size, tensor
@@ -241,6 +242,8 @@ class TakenTeacher:
 
     Attributes:
         digest: SHA-256 over the model's files and what its pixels and outputs mean.
+        ensemble: what is run, where it is one; None otherwise.
+        members: names of the ensemble's members.
         bytes, parameters, multiply_adds, precision, predict, runtime, logged, timed: as of a `TrainedTeacher`; what is
             not known is None.
 
@@ -249,6 +252,8 @@ class TakenTeacher:
     """
 
     precision = None
+    ensemble: Ensemble | None = None
+    members: Sequence[str] = ()
 
     def __init__(self, folder: Path):
         self._folder, self._inner = folder, None
@@ -264,12 +269,18 @@ class TakenTeacher:
             table = TableOutputs(folder, described)
             self.predict = table.predict
             return
-        self.predict = load_classifier(folder, described).predict
+        classifier = load_classifier(folder, described)
+        self.predict = classifier.predict
+        if isinstance(classifier, Ensemble):
+            self.ensemble, self.members = classifier, [member["name"] for member in described["members"]]
         if self.runtime == OnnxRuntime.name:
             self.timed = load_predict, folder
 
     def outputs(self, images: np.ndarray, inner: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
         """Return the outputs by name, as `TrainedTeacher.outputs` does.
+
+        Of an ensemble from whose members students learn by the mean of their losses also `member_logits`, float32,
+        (n, members, classes).
 
         Args:
             images: uint8, (n, height, width, channels).
@@ -278,20 +289,24 @@ class TakenTeacher:
         Raises:
             InputError: when it has none: a table of outputs, or a network in which they are not found.
         """
-        if not inner:
-            return {"logits": self.predict(images)}
-        if self.described["kind"] == "table":
+        if inner and self.described["kind"] in ("table", "ensemble"):
             raise InputError(
-                f"transfer.{inner[0]}: found true; the teacher is a table of outputs and has no inside; accepted: false"
+                f"transfer.{inner[0]}: found true; a teacher of the kind {self.described['kind']} has none;"
+                " accepted: false"
             )
-        if self._inner is None:
-            self._inner = load_classifier(self._folder, self.described, inner, images[:1]).inner_outputs
-        return self._inner(images)
+        if inner:
+            if self._inner is None:
+                self._inner = load_classifier(self._folder, self.described, inner, images[:1]).inner_outputs
+            return self._inner(images)
+        if self.ensemble and self.described["ensemble"] == MEAN_LOSS:
+            members = self.ensemble.member_logits(images)
+            return {"logits": mean_logits(members), MEMBER_LOGITS: members}
+        return {"logits": self.predict(images)}
 
 
 def load_classifier(
     folder: Path, described: Mapping[str, Any], inner: tuple[str, ...] = (), image: np.ndarray | None = None
-) -> Classifier:
+) -> Classifier | Ensemble:
     """Return the classifier in a teacher's folder.
 
     Args:
@@ -303,6 +318,9 @@ def load_classifier(
     Raises:
         InputError: when it has no such outputs.
     """
+    if described["kind"] == "ensemble":
+        members = described["members"]
+        return Ensemble([load_classifier(folder / MEMBERS / one["name"], one).predict for one in members])
     path, names = folder / described["run"], {}
     input_, pixels = Takes(**described["takes"]), pixels_from(described["pixels"], folder / DESCRIPTION)
     if described["runtime"] == OnnxRuntime.name:
@@ -353,10 +371,12 @@ def load_predict(folder: Path) -> Predict:
 
 
 def description_digest(described: Mapping[str, Any]) -> str:
-    """Return the SHA-256 over what a teacher's answers depend on."""
+    """Return the SHA-256 over what a teacher's outputs depend on."""
     names = ("files", "pixels", "takes", "output", "outputs_are", "classes", "images")
     tree = {name: described.get(name) for name in names}
     tree |= {name: described[name] for name in ["embedding"] if name in described}
+    if described["kind"] == "ensemble":
+        tree = [described["ensemble"], *map(description_digest, described["members"])]
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
