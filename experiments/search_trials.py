@@ -39,7 +39,7 @@ MARKER = "DISTILLERY_SEARCH"  # in the environment of a trial's processes: the f
 PATIENCE = ((signal.SIGINT, 5.0), (signal.SIGINT, 10.0), (signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0))
 BEGUN = 'echo $$ > "$0" && exec "$@"'  # a shell that notes its number and becomes the program
 STUDENT = re.compile(r"student \d+ of \d+, seed (\d+)")
-EPOCH, SHOWN = re.compile(r"Epoch (\d+)/\d+"), re.compile(r"[\d.]+ s: (loss .*)")
+EPOCH, SHOWN = re.compile(r"Epoch (\d+)/\d+"), re.compile(r"[\d.]+ s: (.*val_accuracy.*)")
 LAST_LINES = 8
 WHO = ("-c", "user.name=search", "-c", "user.email=search@localhost")  # Git wants to know, also where nobody has said
 
