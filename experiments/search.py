@@ -218,12 +218,11 @@ class Search:
         count: of its trials.
         snapshot: from which trials start.
         workers: in whose clones they run.
-        run: of the search in MLflow.
         key: by which MLflow's runs of trials find it.
     """
 
-    def __init__(self, study: Study, count: int, snapshot: Snapshot, workers: Sequence[Worker], run: RunLog, key: str):
-        self.study, self.count, self.snapshot, self.run, self.key = study, count, snapshot, run, key
+    def __init__(self, study: Study, count: int, snapshot: Snapshot, workers: Sequence[Worker], key: str):
+        self.study, self.count, self.snapshot, self.key = study, count, snapshot, key
         self.free, self.running = list(workers), list[Running]()
         self.broken: set[Worker] = set()  # whose clones are in an unknown state
         self.stale = [one for one in study.optuna.get_trials() if one.state == TrialState.RUNNING]
@@ -613,13 +612,7 @@ def tell(study: Study, run: RunLog) -> int:
 
 def _print_conclusion(found: Recommendation, tried: Sequence[Tried], study: Study) -> None:
     print("\n".join(conclusion(found, tried, study.metric, study.space.present)))
-    name = found.trial.name or f"{study.name}-{_first(found, tried):04d}"
-    print(f"to take it, and to the test set:\n    dvc exp apply {name}\n    dvc repro")
-
-
-def _first(found: Recommendation, tried: Sequence[Tried]) -> int:
-    """Return the trial that a trial without an experiment repeats."""
-    return next(one.number for one in tried if one.name and np.array_equal(one.answers, found.trial.answers))
+    print(f"to take it, and to the test set:\n    dvc exp apply {found.trial.name}\n    dvc repro")
 
 
 def search(arguments: argparse.Namespace) -> int:
@@ -664,7 +657,7 @@ def run_trials(study: Study, count: int, snapshot: Snapshot, workers: Sequence[W
     about |= {f"space.{one.key}": repr(one) for one in study.space.dimensions}
     start = {"run_name": study.name, "record": key, "repro": "", "tags": tags}
     with RunLog("search", about, start=start) as run:
-        driver = Search(study, count, snapshot, workers, run, key)
+        driver = Search(study, count, snapshot, workers, key)
         try:
             driver.work()
         finally:

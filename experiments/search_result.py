@@ -43,7 +43,7 @@ class Tried:
 
     Attributes:
         number: of the trial.
-        name: of its DVC experiment; empty where it has none.
+        name: of its DVC experiment; empty where it has none: it is not complete, or repeats another trial.
         setting: the values of the parameters that vary.
         state: `complete`, `pruned` or `failed`.
         reason: why it is not complete, or which trial it repeats.
@@ -102,7 +102,7 @@ def recommend(tried: Sequence[Tried], metric: str, space: Space, present: Settin
     Returns:
         None where no trial is complete.
     """
-    complete = [one for one in tried if one.state == "complete" and one.answers is not None]
+    complete = completed(tried)
     if not complete:
         return None
     sign = 1 if HIGHER_IS_BETTER[metric] else -1
@@ -120,6 +120,11 @@ def recommend(tried: Sequence[Tried], metric: str, space: Space, present: Settin
         return changes, round(far, 9), values, one.number
 
     return Recommendation(best, alike, min((one for one in complete if one.number in alike), key=simplicity))
+
+
+def completed(tried: Sequence[Tried]) -> list[Tried]:
+    """Return the trials that are complete and repeat no other."""
+    return [one for one in tried if one.state == "complete" and one.name]
 
 
 def is_worse(apart: np.ndarray, comparisons: int) -> bool:
@@ -164,7 +169,7 @@ def conclusion(found: Recommendation, tried: Sequence[Tried], metric: str, prese
         lines.append(
             f"    best of all: {shown_setting(best.setting)}: {shown_value(best.value, metric)}, not told apart"
         )
-    complete = sum(one.state == "complete" for one in tried)
+    complete = len(completed(tried))
     if others := len(found.alike) - 1:
         lines.append(
             f"    {len(found.alike)} of {complete} settings cannot be told from the best; of these it is the simplest:"
@@ -245,7 +250,7 @@ def write_result(
 
 def importances(tried: Sequence[Tried], metric: str, space: Space) -> dict[str, float]:
     """Return how much of the metric's variance each parameter explains; nothing where there are too few trials."""
-    complete = [one for one in tried if one.state == "complete"]
+    complete = completed(tried)
     varied = [one.key for one in space.dimensions if len({repr(trial.setting[one.key]) for trial in complete}) > 1]
     if len(complete) < IMPORTANCE_TRIALS or len(varied) < 2 or len({one.value for one in complete}) < 2:
         return {}
@@ -260,7 +265,7 @@ def importances(tried: Sequence[Tried], metric: str, space: Space) -> dict[str, 
 
 def search_figure(tried: Sequence[Tried], found: Recommendation, metric: str, space: Space, name: str) -> Figure:
     """Draw each parameter against the metric; of several also all together, and how much each matters."""
-    complete = [one for one in tried if one.state == "complete"]
+    complete = completed(tried)
     several, important = len(space.dimensions) > 1, importances(tried, metric, space)
     extra = int(several) + int(bool(important))
     across = 2 if len(space.dimensions) == 4 else min(ACROSS, max(len(space.dimensions), extra))
@@ -268,7 +273,8 @@ def search_figure(tried: Sequence[Tried], found: Recommendation, metric: str, sp
     lines = rows + bool(extra)
     wide = 1.5 if across == 1 else 1.0  # room for the legend
     size = (wide * PANEL[0] * across + 0.9 * (across - 1), PANEL[1] * lines + 0.95 * (lines - 1))
-    with own_style(title=name) as labels:
+    title = f"{name}: {len(complete)} settings"
+    with own_style(title=title) as labels:
         figure = new_figure(size, left=0.8, bottom=1.05, top=0.5, right=0.35, title=labels.title)
         spaces = {"wspace": 0.9 / PANEL[0], "hspace": 0.95 / PANEL[1]}
         grid = figure.add_gridspec(lines, across, **spaces)
@@ -322,14 +328,25 @@ def _draw_slice(
     if isinstance(dimension, Range):
         if dimension.log:
             _log_axis(axis)
+        axis.set_xlim(*_wider(dimension))
     else:
         axis.set_xticks(range(len(dimension.choices)), [_text(value) for value in dimension.choices])
         axis.set_xlim(-0.5, len(dimension.choices) - 0.5)
 
 
+def _wider(dimension: Range) -> tuple[float, float]:
+    """Return the ends of an axis on which the whole range and its markers have room."""
+    low, high = dimension.ends
+    if low == high:
+        return (0.9 * low, 1.1 * high) if dimension.log else (low - 0.5, high + 0.5)
+    if dimension.log:
+        return low * (low / high) ** 0.05, high * (high / low) ** 0.05
+    return low - 0.05 * (high - low), high + 0.05 * (high - low)
+
+
 def _log_axis(axis: Axes) -> None:
     axis.set_xscale("log")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.xaxis.set_minor_formatter(NullFormatter())
 
@@ -373,7 +390,7 @@ def _draw_parallel(
     axis.set_xticks(range(len(names)), names)
     axis.set_yticks([])
     axis.grid(visible=False)
-    axis.set_xlim(-0.15, len(names) - 1 + 0.3)
+    axis.set_xlim(-0.1, 1.25 * (len(names) - 1))  # room for the last ones' numbers
     axis.set_ylim(-0.07, 1.07)
     axis.set_title("All parameters of each trial")
     figure.colorbar(matplotlib.cm.ScalarMappable(scale, colours), ax=axis, label=TITLES[metric], pad=0.02)

@@ -196,7 +196,7 @@ def test_settings_that_differ_in_another_methods_parameter_are_the_same(study):
 
 def test_trial_behind_the_median_of_five_others_is_pruned(study):
     def is_behind(found: search.Study, means: list[float]) -> tuple[bool, search.FrozenTrial]:
-        driver = search.Search(found, 9, None, [], None, "k")
+        driver = search.Search(found, 9, None, [], "k")
         trial = found.add()
         return driver._is_behind(trial, means), trial
 
