@@ -30,7 +30,7 @@ from distillery.data.errors import InputError
 from distillery.data.files import atomic_write, write_json
 from distillery.data.progress import Progress
 from pipeline.params import load_params, parsed
-from pipeline.stages import sections, upstream
+from pipeline.stages import sections, stage_names, upstream
 from pipeline.tracking.parent_run import REPRO_TAG
 from pipeline.tracking.run_log import RunLog
 
@@ -613,6 +613,15 @@ def tell(study: Study, run: RunLog) -> int:
 def _print_conclusion(found: Recommendation, tried: Sequence[Tried], study: Study) -> None:
     print("\n".join(conclusion(found, tried, study.metric, study.space.present)))
     print(f"to take it, and to the test set:\n    dvc exp apply {found.trial.name}\n    dvc repro")
+    if never := never_ran(Path.cwd()):
+        print(f"note: {', '.join(never)} never ran: `dvc exp apply` says that their outputs are missing; go on")
+
+
+def never_ran(project: Path) -> list[str]:
+    """Return the stages that have not run yet: DVC misses their outputs when it applies an experiment."""
+    lock = project / "dvc.lock"
+    known = (read_tree(lock) or {}).get("stages", {}) if lock.is_file() else {}
+    return [stage for stage in stage_names() if stage not in known and stage not in upstream(LAST_STAGE)]
 
 
 def search(arguments: argparse.Namespace) -> int:
