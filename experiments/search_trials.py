@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ from ruamel.yaml import YAML
 from scipy.special import log_softmax
 
 from distillery.data.errors import InputError
-from distillery.data.files import atomic_write
+from distillery.data.files import atomic_write, file_digest
 from distillery.data.prepared import load_info, load_split, select
 from distillery.students.choice import load_students, onnx_models, predict_students
 from experiments.run import environment
@@ -44,15 +45,17 @@ LAST_LINES = 8
 WHO = ("-c", "user.name=search", "-c", "user.email=search@localhost")  # Git wants to know, also where nobody has said
 
 
-def git(folder: Path, *words: str) -> str:
+def git(folder: Path, *words: str, **variables: str) -> str:
     """Return what Git answers in a folder.
 
     Raises:
         InputError: in a line, where it fails.
     """
-    answer = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
+    answer = subprocess.run(
+        ["git", *WHO, *words], cwd=folder, env=os.environ | variables, capture_output=True, text=True, check=False
+    )
     if answer.returncode:
-        said = (answer.stderr.strip() or "no answer").splitlines()[-1]
+        said = (answer.stderr.strip() or f"exit code {answer.returncode}").splitlines()[-1]
         raise InputError(f"git {' '.join(words[:2])}: {said}")
     return answer.stdout.strip()
 
@@ -77,25 +80,33 @@ class Snapshot:
     def take(self) -> None:
         """Keep the present state. The working tree and Git's index stay as they are."""
         self.baseline = git(self._project, "rev-parse", "HEAD")
-        self.keep(self._project, git(self._project, "rev-parse", f"{present(self._project)}^{{tree}}"))
+        self.keep(self._project, present(self._project))
 
     def keep(self, folder: Path, tree: str) -> None:
         """Keep a tree of a clone, or of the repository itself, as the state from which trials start."""
-        commit = git(folder, *WHO, "commit-tree", tree, "-p", self.baseline, "-m", "where the trials start")
+        commit = git(folder, "commit-tree", tree, "-p", self.baseline, "-m", "where the trials start")
         git(folder, "update-ref", self.ref, commit)
         if folder != self._project:
             git(self._project, "fetch", "--quiet", str(folder), f"+{self.ref}:{self.ref}")
 
 
 def present(project: Path) -> str:
-    """Return a commit with the working tree as it is now. Nothing refers to it, and nothing else is changed."""
-    return git(project, *WHO, "stash", "create") or "HEAD"
+    """Return the tree of the files that Git keeps, as they are in the working tree. Git's own index is not changed."""
+    with tempfile.TemporaryDirectory() as folder:
+        index = Path(folder) / "index"
+        own = project / git(project, "rev-parse", "--git-path", "index")
+        if own.is_file():
+            shutil.copyfile(own, index)
+        git(project, "add", "--update", GIT_INDEX_FILE=str(index))
+        return git(project, "write-tree", GIT_INDEX_FILE=str(index))
 
 
 def input_trees(project: Path, deps: Sequence[str]) -> dict[str, str]:
     """Return what Git calls the content of a stage's deps as they are now: code and files that parameters name."""
     listed = git(project, "ls-tree", present(project), *(dep.rstrip("/") for dep in deps if inside(dep)))
-    return {line.partition("\t")[2]: line.split()[2] for line in listed.splitlines()}
+    known = {line.partition("\t")[2]: line.split()[2] for line in listed.splitlines()}
+    others = (dep for dep in deps if dep not in known and (project / dep).is_file())
+    return known | {dep: file_digest(project / dep) for dep in others}
 
 
 def inside(dep: str) -> bool:
