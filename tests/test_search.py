@@ -143,9 +143,14 @@ def test_killed_twice_with_two_workers_it_ends_with_the_same_result(undisturbed,
     folder = Path(shutil.copytree(closed, tmp_path / "a project", symlinks=True))
     before = state_of(folder)
     moments = random.Random(os.getpid())
-    for _ in range(2):
+    for begun in (folder, folder / ".distillery/searches/s/0001.log"):  # at any time, and while two trials run
         process = started(folder, *SPACE, "--workers", "2")
-        time.sleep(moments.uniform(1, 60))
+        deadline = time.monotonic() + 400
+        while not begun.exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        time.sleep(moments.uniform(1, 40))
         process.kill()
         process.wait()
         wait_until_ended(folder)

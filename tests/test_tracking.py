@@ -126,16 +126,14 @@ def test_runs_of_a_search_are_nested_and_go_on_after_an_interruption(repository,
                 pass
             monkeypatch.delenv("DISTILLERY_TRIAL")
             trial.end(status)
+    with begun("s", ""):
+        begun("s-1", "s").end("KILLED")  # it was pruned: the search itself is fine
     found = {run.info.run_name: run for run in runs(repository)}
-    assert sorted(run.info.run_name for run in runs(repository)) == [
-        "s",
-        "s-0",
-        "workspace/distill",
-        "workspace/distill",
-    ]
+    names = ["s", "s-0", "s-1", "workspace/distill", "workspace/distill"]
+    assert sorted(run.info.run_name for run in runs(repository)) == names
     assert found["s-0"].data.tags["mlflow.parentRunId"] == found["s"].info.run_id
     assert found["workspace/distill"].data.tags["mlflow.parentRunId"] == found["s-0"].info.run_id
-    assert {found["s"].info.status, found["s-0"].info.status} == {"FINISHED"}
+    assert [found[name].info.status for name in names[:3]] == ["FINISHED", "FINISHED", "KILLED"]
     assert found["s-0"].data.params == {"of": "s-0", "distill.temperature": "4.0", "student.seeds": "[0, 1]"}
 
 
