@@ -251,6 +251,7 @@ class Process:
 
     def __init__(self, command: Sequence[str], folder: Path, log: Path, variables: Mapping[str, str]):
         self.log, self._number = log, log.with_suffix(".pid")
+        self._begun = log.stat().st_size if log.exists() else 0
         project = str(Path.cwd())
         with open(log, "ab") as output:
             self._process = subprocess.Popen(
@@ -282,7 +283,7 @@ class Process:
 
     def last_lines(self) -> list[str]:
         """Return the last lines that it printed."""
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = self.log.read_bytes()[self._begun :].decode(errors="replace").splitlines()
         return [line for line in lines if line.strip()][-LAST_LINES:]
 
 
