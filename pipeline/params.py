@@ -490,13 +490,26 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     """
     path = Path(path)
     try:
-        tree = _parsed(path.read_text(encoding="utf-8"))
+        tree = parsed(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file in {Path.cwd()}; run from the project's folder") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as UTF-8 text ({_one_line(error)})") from None
     except (YAMLError, ValueError, LookupError, RecursionError) as error:  # `!!int ''` and `!!bool maybe` are the third
         raise InputError(f"{path}: not valid YAML ({_one_line(error)[:300]})") from None
+    return check_params(tree, path)
+
+
+def check_params(tree: Any, path: str | Path) -> Params:
+    """Return all parameters of a tree, checked.
+
+    Args:
+        tree: what stands in the file.
+        path: the file, or whatever else the tree comes from, for the message.
+
+    Raises:
+        InputError: in one line, as by `load_params`.
+    """
     if not isinstance(tree, dict):
         raise InputError(f"{path}: found {_shown(tree)}, accepted: the sections {', '.join(Params.model_fields)}")
     for old, new in RENAMED.items():
@@ -517,7 +530,7 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     return params
 
 
-def _check_method(path: Path, params: Params) -> None:
+def _check_method(path: str | Path, params: Params) -> None:
     """Check that the method in use is given what it reads, and that something teaches the logits.
 
     Raises:
@@ -543,7 +556,7 @@ def _check_method(path: Path, params: Params) -> None:
             )
 
 
-def _parsed(text: str) -> Any:
+def parsed(text: str) -> Any:
     """Return what stands in YAML.
 
     The parser is the one that DVC reads the file with: both see the same values; a key that stands twice is refused.
@@ -564,7 +577,7 @@ def _section(annotation: Any) -> type[BaseModel] | None:
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
-def _first_mistake(params: type[Params], path: Path, error: ValidationError) -> str:
+def _first_mistake(params: type[Params], path: str | Path, error: ValidationError) -> str:
     """Return the first mistake of pydantic's report in one line; the branches of a union are told by their key."""
     first = error.errors(include_url=False)[0]
     section, inner, field, names = params, params, None, []
@@ -607,7 +620,7 @@ def markdown() -> str:
         "| parameter | default | meaning | accepted |",
         "|---|---|---|---|",
     ]
-    for name, field in _fields(schema()):
+    for name, field in fields(schema()):
         default = defaults[name]
         if default is None or isinstance(default, bool):
             default = json.dumps(default)
@@ -615,10 +628,11 @@ def markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Yield every parameter of a schema with its name, `distill.temperature`, and its field."""
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _fields(field.annotation, f"{prefix}{name}.")
+            yield from fields(field.annotation, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", field
 

@@ -49,27 +49,33 @@ def stage_parameters(stage: str, parameters: Mapping[str, Any]) -> dict[str, Any
     }
 
 
+def upstream(stage: str) -> list[str]:
+    """Return the stages on which a stage's result depends, itself the last one, in the order of the pipeline."""
+    found, waiting = {stage}, [stage]
+    while waiting:
+        deps = set(_stages()[waiting.pop()]["deps"])
+        waiting += [other for other in _stages() if other not in found and _made_by(other) & deps]
+        found.update(waiting)
+    return [one for one in _stages() if one in found]
+
+
 def sections(stage: str) -> set[str]:
     """Return the sections of `params.yaml` on which a stage's result depends: its own, and those of stages before."""
-    found, waiting = set(), [stage]
-    while waiting:
-        one = waiting.pop()
-        found |= {name.split(".")[0] for name in _stages()[one]["params"]}
-        waiting += [other for other in _stages() if _made_by(other) & set(_stages()[one]["deps"])]
-    return found
+    return {name.split(".")[0] for one in upstream(stage) for name in _stages()[one]["params"]}
 
 
 def out_folders() -> set[str]:
     """Return the folders in which the stages' outputs lie."""
-    return {str(Path(out).parent) for stage in _stages() for out in _outs(stage)}
+    return {str(Path(out).parent) for stage in _stages() for out in outs(stage)}
 
 
 def out_named(name: str) -> Path:
     """Return the path of the output with this file name."""
-    return next(Path(out) for stage in _stages() for out in _outs(stage) if Path(out).name == name)
+    return next(Path(out) for stage in _stages() for out in outs(stage) if Path(out).name == name)
 
 
-def _outs(stage: str) -> set[str]:
+def outs(stage: str) -> set[str]:
+    """Return the paths that a stage makes, metrics and plots among them."""
     return {
         next(iter(out)) if isinstance(out, dict) else out
         for kind in ("outs", "metrics", "plots")
@@ -80,7 +86,7 @@ def _outs(stage: str) -> set[str]:
 @cache
 def _made_by(stage: str) -> set[str]:
     """Return the paths that a stage makes, and those that lie in them."""
-    made = _outs(stage)
+    made = outs(stage)
     deps = {dep for other in _stages().values() for dep in other["deps"]}
     return made | {dep for dep in deps if any(dep.startswith(f"{path}/") for path in made)}
 

@@ -15,6 +15,7 @@ COMMANDS = [
     ["experiments.run"],
     ["experiments.grid"],
     ["experiments.page"],
+    ["experiments.search"],
     ["benchmarks"],
 ]
 

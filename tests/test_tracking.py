@@ -113,6 +113,30 @@ def artifacts(repository: Path, found, *folders: str) -> set[str]:
     return {item.path for folder in folders for item in client.list_artifacts(found.info.run_id, folder)}
 
 
+def test_runs_of_a_search_are_nested_and_go_on_after_an_interruption(repository, monkeypatch):
+    def begun(name: str, above: str) -> RunLog:
+        start = {"run_name": name, "record": name, "repro": above, "tags": {"distillery.repro": name}}
+        return RunLog("search", {"of": name}, start=start)
+
+    for status in ("KILLED", "FINISHED"):
+        with begun("s", ""):
+            trial = begun("s-0", "s")
+            monkeypatch.setenv("DISTILLERY_TRIAL", "s-0")
+            with RunLog("distill", PARAMETERS):
+                pass
+            monkeypatch.delenv("DISTILLERY_TRIAL")
+            trial.end(status)
+    with begun("s", ""):
+        begun("s-1", "s").end("KILLED")  # it was pruned: the search itself is fine
+    found = {run.info.run_name: run for run in runs(repository)}
+    names = ["s", "s-0", "s-1", "workspace/distill", "workspace/distill"]
+    assert sorted(run.info.run_name for run in runs(repository)) == names
+    assert found["s-0"].data.tags["mlflow.parentRunId"] == found["s"].info.run_id
+    assert found["workspace/distill"].data.tags["mlflow.parentRunId"] == found["s-0"].info.run_id
+    assert [found[name].info.status for name in names[:3]] == ["FINISHED", "FINISHED", "KILLED"]
+    assert found["s-0"].data.params == {"of": "s-0", "distill.temperature": "4.0", "student.seeds": "[0, 1]"}
+
+
 @pytest.mark.parametrize(
     ("error", "status"), [(InputError("bad"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(143), "KILLED")]
 )

@@ -26,11 +26,10 @@ from pipeline.tracking import registry
 from pipeline.tracking.checkout import ARTIFACTS, adopt_artifacts
 from pipeline.tracking.entries import CUT, VALUE_LENGTHS, entry_name, entry_value
 from pipeline.tracking.logged_model import DIGEST_TAG, log_model
-from pipeline.tracking.parent_run import ParentRun
+from pipeline.tracking.parent_run import RECORD_TAG, ParentRun
 from pipeline.tracking.run_log import LOG, SENT, notify, start_of
 from pipeline.tracking.servers import DATABASE, LOCAL, address
 
-RECORD_TAG = "distillery.record"
 KIND_TAG, EXPERIMENT_KIND = "mlflow.experimentKind", "custom_model_development"  # as MLflow calls training
 # Note: the UI of MLflow 3.17 heeds its own switch alone, on "GenAI" at first, whatever kind an experiment has.
 WHERE = (

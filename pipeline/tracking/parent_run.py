@@ -12,6 +12,7 @@ from mlflow.entities import Metric, Param
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 REPRO_TAG = "distillery.repro"
+RECORD_TAG = "distillery.record"  # of a run that has a log of its own
 # What decides between experiments; the rest is in the runs of the stages.
 HEADLINE = re.compile(
     r"(teacher|distilled|scratch|same_recipe)\.(accuracy|balanced_accuracy|macro_f1|errors)"
@@ -34,6 +35,7 @@ class ParentRun:
         where = f"tags.`{REPRO_TAG}` = '{start['repro']}'"
         found = client.search_runs([experiment_id], where, max_results=1)
         self._run = found[0] if found else self._created(start)
+        self._ends_itself = RECORD_TAG in self._run.data.tags  # a search, or a trial of one
 
     def _created(self, start: Mapping[str, Any]):
         tags = {key: value for key, value in start["tags"].items() if value and key not in OF_A_STAGE}
@@ -46,7 +48,8 @@ class ParentRun:
 
     def adopt(self, run_id: str) -> None:
         """Take a stage's run, also one that began under another parent and continues under this one."""
-        self._client.update_run(self._run.info.run_id, "RUNNING")
+        if not self._ends_itself:
+            self._client.update_run(self._run.info.run_id, "RUNNING")
         self._client.set_tag(run_id, MLFLOW_PARENT_RUN_ID, self._run.info.run_id)
 
     def log_parameters(self, parameters: Sequence[Param]) -> None:
@@ -63,6 +66,8 @@ class ParentRun:
 
     def end(self, time: int) -> None:
         """End with the worst status of the stages, until the next one starts."""
+        if self._ends_itself:
+            return
         where = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self._run.info.run_id}'"
         statuses = {run.info.status for run in self._client.search_runs([self._experiment_id], where)}
         worst = next((status for status in ("FAILED", "KILLED") if status in statuses), "FINISHED")

@@ -4,14 +4,18 @@ import os
 from pathlib import Path
 
 PROC = Path("/proc")
+TRIAL = "DISTILLERY_TRIAL"  # in the environment: the trial of a search to which a stage belongs
 
 
 def repro_key() -> str:
     """Return a text that all stages of one run of DVC share, and those of no other; empty where DVC runs no stage.
 
     The process of DVC is the nearest ancestor that was not started for this stage: a shell may stand in between. Its
-    number alone comes again one day, its number with its start since the machine's start does not.
+    number alone comes again one day, its number with its start since the machine's start does not. A search names its
+    trials itself: one that was interrupted goes on under another process.
     """
+    if trial := os.environ.get(TRIAL):
+        return trial
     if not (stage := os.environ.get("DVC_STAGE")):
         return ""
     try:

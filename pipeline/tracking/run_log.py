@@ -119,9 +119,17 @@ class RunLog:
         stage: the stage's name.
         parameters: of the run, flat, `{"distill.temperature": 4.0}`.
         resume_folder: where a stopped stage left what it resumes from; the stage then continues its MLflow run.
+        start: what a run that is no stage's has otherwise in its first event: `run_name`; `record`, by which the run
+            is found and continued; `repro`, that of the run above it; `tags`.
     """
 
-    def __init__(self, stage: str, parameters: Mapping[str, Any], resume_folder: Path | None = None):
+    def __init__(
+        self,
+        stage: str,
+        parameters: Mapping[str, Any],
+        resume_folder: Path | None = None,
+        start: Mapping[str, Any] | None = None,
+    ):
         self._stage = stage
         self._folder = pending() / f"{time.time_ns()}-{uuid.uuid4().hex[:8]}"
         self._folder.mkdir(parents=True)
@@ -135,21 +143,17 @@ class RunLog:
             "experiment": os.environ.get("MLFLOW_EXPERIMENT_NAME") or "distillery",
             "tracking_uri": present_server(),
         }
-        self._repro = repro_key()
-        self._write(
-            "start",
-            record=self._folder.name if resume_folder is None else self._record(resume_folder, run | dict(parameters)),
-            **run,
-            repro=self._repro,
-            tags={
-                "distillery.stage": stage,
-                "distillery.dvc_experiment": experiment or "",
-                "distillery.dvc_baseline": os.environ.get("DVC_EXP_BASELINE_REV") or "",
-                "mlflow.source.name": f"stages/{stage}.py",
-                "mlflow.source.type": "LOCAL",
-                "mlflow.source.git.commit": _commit(),
-            },
-        )
+        self._repro = (start or {}).get("repro") or repro_key()
+        record = self._folder.name if resume_folder is None else self._record(resume_folder, run | dict(parameters))
+        tags = {
+            "distillery.stage": stage,
+            "distillery.dvc_experiment": experiment or "",
+            "distillery.dvc_baseline": os.environ.get("DVC_EXP_BASELINE_REV") or "",
+            "mlflow.source.name": f"stages/{stage}.py",
+            "mlflow.source.type": "LOCAL",
+            "mlflow.source.git.commit": _commit(),
+        }
+        self._write("start", **{"record": record, **run, "repro": self._repro, "tags": tags, **(start or {})})
         self._write("parameters", values=dict(parameters))
         self._warned, self._sync = False, None
         self._warn_if_sync_failed()
@@ -299,14 +303,18 @@ class RunLog:
 
     def __exit__(self, kind, error, traceback) -> None:
         killed = kind is not None and issubclass(kind, KeyboardInterrupt | SystemExit)  # Ctrl-C; SIGTERM
+        self.end("FINISHED" if kind is None else "KILLED" if killed else "FAILED")
+
+    def end(self, status: str) -> None:
+        """End the run: FINISHED, KILLED or FAILED."""
         try:
-            self._write("end", status="FINISHED" if kind is None else "KILLED" if killed else "FAILED")
+            self._write("end", status=status)
             kept = (path for path in self._folder.glob("files/**/*") if path.is_file())
             for path in (self._folder / LOG, *kept):  # outlives a power cut, too
                 with open(path, "rb") as file:
                     os.fsync(file.fileno())
         except OSError:
-            if kind is None:
+            if status == "FINISHED":
                 raise
             # Else the user reads why the stage ended. Sync marks a run without an end as killed.
         finally:
