@@ -1,4 +1,4 @@
-"""Attention transfer: Zagoruyko & Komodakis 2017 (arXiv 1612.03928), section 3.1, equation 2."""
+"""Attention transfer: Zagoruyko & Komodakis 2017 (arXiv 1612.03928), section 3.1."""
 
 from keras import ops
 

@@ -1,4 +1,4 @@
-"""Normalized knowledge distillation: Yang et al. 2023 (arXiv 2303.13005), equation 6."""
+"""Normalized knowledge distillation: Yang et al. 2023 (arXiv 2303.13005), section 3."""
 
 from keras import ops
 

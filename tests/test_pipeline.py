@@ -299,10 +299,10 @@ def test_dvc_compares_and_draws(pipeline):
 
 
 @pytest.mark.long
-def test_the_readmes_table_of_experiments_shows_what_changed_at_120_columns(pipeline, tmp_path):
+def test_the_table_of_experiments_shows_what_changed_at_120_columns(pipeline, tmp_path):
     folder = Path(shutil.copytree(pipeline, tmp_path / "clone", symlinks=True))
     run(folder, "dvc", "exp", "run", "evaluate", "-S", "distill.temperature=7")
-    (command,) = re.findall(r"^\$ (dvc exp show .+)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    (command,) = re.findall(r"^\$ (dvc exp show .+)$", (ROOT / "docs/experiments.md").read_text(), re.MULTILINE)
     ours, theirs = pty.openpty()  # a terminal: DVC makes its table as wide as that
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
     own = environment(COLUMNS="120")  # of which rich takes more notice than of the terminal

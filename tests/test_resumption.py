@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, change_params, environment, kill_after, run, spec, started, store, tracked, wait_for_sync
 
-from distillery import Distiller, build_model, save_model
+from distillery import Distiller, build_model, load_method, save_model
 from distillery.data.errors import InputError
 from distillery.data.prepared import Split
 from distillery.learning.augmentation import Policy, Views
@@ -88,15 +88,19 @@ def features(pixels, dropout):
 """
 
 
-def test_students_stopped_at_an_epoch_end_with_the_same_bytes(digits, tmp_path):
-    """Views are scaled; moving statistics, too, go on where they were."""
+@pytest.mark.parametrize("method", ["kd", "crd"])
+def test_students_stopped_at_an_epoch_end_with_the_same_bytes(digits, tmp_path, method):
+    """Views are scaled; moving statistics, too, go on where they were, and what a method learns and draws itself."""
     architecture = tmp_path / "normalised.py"
     architecture.write_text(NORMALISED)
     images, labels = digits[0][:600], digits[1][:600]
     logits = np.random.default_rng(0).normal(size=(3, 600, 10)).astype(np.float32)
     views = Views(Policy(1, False, 0.5, 0.2, 0.2, 0.0, 0.5, mixup=0.4, cutmix=1.0), 600, 3)
     built_from = spec(architecture, image_shape=(12, 12, 1), dropout=0.3)
-    examples = Examples(images, labels, np.arange(600), views, {"logits": logits}, size=built_from.size, classes=10)
+    stored = {"logits": logits, "embedding": logits[:, :, ::2].astype(np.float16)}
+    soft_loss = load_method(method)
+    teacher = soft_loss.read(stored)
+    examples = Examples(images, labels, np.arange(600), views, teacher, size=built_from.size, classes=10)
     validation = resized_split(Split(digits[0][600:800], digits[1][600:800], "validation"), built_from.size)
     data = TrainingSet(examples, validation, "train")
     training = Training(**TRAINING | {"epochs": 2})
@@ -109,7 +113,8 @@ def test_students_stopped_at_an_epoch_end_with_the_same_bytes(digits, tmp_path):
             if (seed, epoch.number) == stop_at:
                 raise Stopped
 
-        trainer = SeedTrainer(built_from, training, 5, 600, lambda model: Distiller(model, 4.0, 0.1))
+        known = soft_loss.over(teacher)
+        trainer = SeedTrainer(built_from, training, 5, 600, lambda model: Distiller(model, 4.0, 0.1, soft_loss=known))
         train_students(trainer, [5, 6], data, folder, on_epoch_end, resume_folder)
         return seen
 

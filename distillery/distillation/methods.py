@@ -126,8 +126,9 @@ def load_method(name: str, **parameters: float) -> Method:
 def standardized(logits):
     """Return logits of mean 0 and deviation 1, image by image: z = (x − mean) / deviation.
 
-    Logit standardisation, Sun et al. 2024 (arXiv 2403.01427), equation 11: the student learns the relations of the
-    teacher's logits and not their size. A row of equal logits becomes zeros.
+    Logit standardisation, Sun et al. 2024 (arXiv 2403.01427): the student learns the relations of the teacher's logits
+    and not their size. The authors' code divides by the deviation of a sample, which is larger by √(classes /
+    (classes − 1)), as a temperature would be. A row of equal logits becomes zeros.
 
     Args:
         logits: float, (batch, classes).
