@@ -73,7 +73,10 @@ def test_points_of_decimal_steps_are_the_numbers_that_one_writes():
         (["distill.temperature=1..20 step 3"], "steps of 3 from 1 do not end at 20"),
         (["distill.temperature=0..2"], "distill.temperature=0.0: distill.temperature: found 0.0; input should be"),
         (["distill.alpha=0.5,1.5"], "distill.alpha=1.5: distill.alpha: found 1.5; input should be less than or equal"),
-        (["distill.method=kd,foo"], "distill.method=foo: distill.method: found 'foo'; accepted: at, crd, dist, dkd, kd"),
+        (
+            ["distill.method=kd,foo"],
+            "distill.method=foo: distill.method: found 'foo'; accepted: at, crd, dist, dkd, kd",
+        ),
         (["distill.method=1..3"], "distill.method: takes no numbers; accepted: values with commas"),
         (["student.epochs=1.5..4"], "student.epochs: found '1.5..4'; the parameter takes whole numbers"),
         (["distill.temperature=1..x"], "distill.temperature: found '1..x'; accepted: a..b"),
