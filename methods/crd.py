@@ -39,7 +39,6 @@ class Loss(keras.layers.Layer):
             dense = keras.layers.Dense(dimensions, name=f"project_{side}", dtype="float32")
             dense.build((None, *shapes["embedding"]))
             self.project[side] = dense
-            setattr(self, f"project_{side}", dense)
         self.drawn = keras.random.SeedGenerator()
         on_sphere = keras.initializers.RandomUniform(-((3 / dimensions) ** 0.5), (3 / dimensions) ** 0.5)
         self.bank = {

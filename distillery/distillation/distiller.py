@@ -71,17 +71,18 @@ class Distiller(keras.Model):
         self.temperature = temperature
         self.alpha = alpha
         method = load_method(soft_loss) if isinstance(soft_loss, str) else soft_loss
-        reads = method.outputs if isinstance(method, Method) else (LOGITS,)
-        self._soft_scale = temperature**2 if t_squared and LOGITS in reads else 1.0
+        if not isinstance(method, Method):
+            method = Method("soft_loss", method)
+        self._soft_scale = temperature**2 if t_squared and LOGITS in method.outputs else 1.0
         self._class_weights = class_weights
-        inner = method.inner if isinstance(method, Method) else []
+        inner = method.inner
         if inner and isinstance(teacher, keras.Model) and not isinstance(teacher.output, dict):
             teacher = with_inner_outputs(teacher, inner, "the teacher")
         of_student = with_inner_outputs(student, inner, student.name) if inner else student
         # Closures, because Keras would count the weights of a model that is an attribute, and train the teacher's.
         self._teach = None if teacher is None else lambda images: teacher(images, training=False)
         self._learn = lambda images, training: of_student(images, training=training)
-        if isinstance(method, Method) and method.has_weights:
+        if method.has_weights:
             own = {name: tuple(output.shape[1:]) for name, output in _named(of_student.output).items()}
             layer = self.loss_layer = method.with_weights(own)
             # Keras takes what is no tensor by its name alone.

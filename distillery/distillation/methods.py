@@ -13,10 +13,10 @@ from keras import ops
 
 from distillery.data.catalogue import load_module
 from distillery.data.errors import InputError
-from distillery.distillation.stored_logits import TOP_CLASSES
+from distillery.learning.prediction import inner_kind
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "methods"
-LOGITS, EMBEDDING, ATTENTION, IMAGE = "logits", "embedding", "attention", "image"
+LOGITS, IMAGE = "logits", "image"
 SMALL = 1e-14  # beside a variance; its square root beside a deviation
 
 Shapes = Mapping[str, tuple[int, ...]]  # of one image's outputs, by name
@@ -51,7 +51,7 @@ class Method:
         return self.loss(labels, teacher, student, temperature)
 
     def read(self, stored: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return what it reads of the teacher's stored outputs, with the logits, and with the images' own numbers.
+        """Return the stored outputs, but those of the inside that it does not read, and the images' own numbers.
 
         Args:
             stored: by name, each (views, n, ...).
@@ -59,15 +59,10 @@ class Method:
         Raises:
             InputError: when one is not stored.
         """
-        wanted = (LOGITS, TOP_CLASSES, *self.outputs)
-        found = {  # of an ensemble the members' logits, too
-            output: values
-            for output, values in stored.items()
-            if output in wanted or output.split("_")[0] in (*wanted, "member")
-        }
+        found = {output: values for output, values in stored.items() if inner_kind(output) in (None, *self.outputs)}
         if IMAGE in self.outputs:
             found[IMAGE] = np.broadcast_to(np.arange(stored[LOGITS].shape[1], dtype=np.int32), stored[LOGITS].shape[:2])
-        there = {*found, *(output.split("_")[0] for output in found)}  # `attention_1` is attention
+        there = {*found, *map(inner_kind, found)}
         if missing := [output for output in self.outputs if output not in there]:
             raise InputError(
                 f"distill.method: {self.name} reads {missing[0]!r}; data/transfer holds {', '.join(stored)} alone"
@@ -86,7 +81,7 @@ class Method:
     @property
     def inner(self) -> list[str]:
         """Those of the outputs that teacher and student give of their inside."""
-        return [output for output in self.outputs if output in (EMBEDDING, ATTENTION)]
+        return [output for output in self.outputs if inner_kind(output)]
 
     @property
     def has_weights(self) -> bool:

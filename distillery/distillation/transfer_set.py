@@ -13,9 +13,8 @@ from distillery.data.files import atomic_write, map_array, read_json, write_json
 from distillery.data.progress import Progress
 from distillery.distillation.stored_logits import TOP_CLASSES, compact, largest_outputs
 from distillery.learning.augmentation import Views
-from distillery.learning.prediction import PREDICT_BATCH
+from distillery.learning.prediction import PREDICT_BATCH, inner_kind
 from distillery.teachers.outputs import MEMBER_LOGITS
-from distillery.teachers.teacher import ATTENTION, EMBEDDING
 
 SHARD_SECONDS = 10.0  # of work that a killed process loses at most
 HALF_PRECISION_FROM = 100  # classes: with fewer, logits are a small part of what is stored
@@ -70,7 +69,7 @@ def half_precision(outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """
     found, reach = {}, np.finfo(np.float16).max
     for name, values in outputs.items():
-        if name.split("_")[0] in (EMBEDDING, ATTENTION):
+        if inner_kind(name):
             if not (largest := np.abs(values).max(initial=0)) <= reach:
                 raise InputError(f"the teacher's {name} reaches {largest:.3g}; accepted: up to {reach:.0f}")
             values = values.astype(np.float16)

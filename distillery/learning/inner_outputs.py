@@ -6,8 +6,8 @@ import keras
 from keras import ops
 
 from distillery.data.errors import InputError
+from distillery.learning.prediction import ATTENTION, EMBEDDING
 
-EMBEDDING, ATTENTION = "embedding", "attention"
 CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
 RESHAPING = (keras.layers.ZeroPadding2D, keras.layers.Cropping2D, keras.layers.UpSampling2D)
 

@@ -13,9 +13,15 @@ if TYPE_CHECKING:  # a process that runs no Keras model need not wait for it
     import keras
 
 PREDICT_BATCH = 1000
+EMBEDDING, ATTENTION = "embedding", "attention"  # outputs of a classifier's inside
 
 # From uint8 (batch, height, width, channels) to float32 logits (batch, classes).
 Predict = Callable[[np.ndarray], np.ndarray]
+
+
+def inner_kind(name: str) -> str | None:
+    """Return which of `embedding` and `attention` an output is, `attention_2` the latter; None where it is neither."""
+    return next((kind for kind in (EMBEDDING, ATTENTION) if name == kind or name.startswith(f"{kind}_")), None)
 
 
 def predict_in_batches(predict: Predict, images: np.ndarray, batch: int = PREDICT_BATCH) -> np.ndarray:

@@ -15,7 +15,7 @@ from distillery.data.errors import InputError
 from distillery.data.files import file_digest, read_json, write_json
 from distillery.data.progress import Progress
 from distillery.learning.onnx_model import OnnxModel, load_onnx
-from distillery.learning.prediction import PREDICT_BATCH, Predict, predict_in_batches
+from distillery.learning.prediction import ATTENTION, EMBEDDING, PREDICT_BATCH, Predict, inner_kind, predict_in_batches
 from distillery.teachers.classes import own_logits
 from distillery.teachers.ensemble import MEAN_LOSS, MEMBERS, Ensemble, mean_logits
 from distillery.teachers.inner_tensors import embedding_tensor, feature_maps
@@ -29,7 +29,6 @@ if TYPE_CHECKING:  # a process that runs no Keras model need not wait for it
     import keras
 
 KERAS_FILE, ONNX_FILE, DESCRIPTION = "teacher.keras", "teacher.onnx", "teacher.json"
-EMBEDDING, ATTENTION = "embedding", "attention"  # inner outputs
 GPU = Path("/proc/driver/nvidia/version")  # of the driver's module: found without TensorFlow, which takes seconds
 
 
@@ -61,7 +60,7 @@ class TrainedTeacher:
     """
 
     def __init__(self, folder: Path):
-        self._folder, self._inner = folder, None
+        self._folder, self._inner = folder, {}
         path, as_onnx = folder / KERAS_FILE, folder / ONNX_FILE
         onnx = OnnxModel(as_onnx) if as_onnx.is_file() else None
         self.multiply_adds = onnx and onnx.multiply_adds
@@ -93,10 +92,10 @@ class TrainedTeacher:
         """
         if not inner:
             return {"logits": predict_in_batches(self.predict, images)}
-        if self._inner is None:
-            self._inner = self._load_inner(inner, images.shape[1:])
+        if inner not in self._inner:
+            self._inner[inner] = self._load_inner(inner, images.shape[1:])
         starts = range(0, len(images), PREDICT_BATCH)
-        found = [self._inner(np.ascontiguousarray(images[start : start + PREDICT_BATCH])) for start in starts]
+        found = [self._inner[inner](np.ascontiguousarray(images[start : start + PREDICT_BATCH])) for start in starts]
         return {name: np.concatenate([batch[name] for batch in found]) for name in found[0]}
 
     def _load_inner(self, inner: tuple[str, ...], image_shape: tuple[int, ...]) -> Outputs:
@@ -226,9 +225,9 @@ def named_outputs(names: Sequence[str], arrays: Sequence[np.ndarray]) -> dict[st
     """Return outputs by name: an embedding flat, (n, units), attention with norm 1, (n, height, width)."""
     found = {}
     for name, values in zip(names, arrays, strict=True):
-        if name == EMBEDDING:
+        if inner_kind(name) == EMBEDDING:
             values = values.reshape(len(values), -1)
-        elif name.startswith(ATTENTION):
+        elif inner_kind(name) == ATTENTION:
             values = values / (np.sqrt(np.square(values).sum(axis=(1, 2), keepdims=True)) + 1e-12)
         found[name] = values
     return found
@@ -256,7 +255,7 @@ class TakenTeacher:
     members: Sequence[str] = ()
 
     def __init__(self, folder: Path):
-        self._folder, self._inner = folder, None
+        self._folder, self._inner = folder, {}
         self.described = described = read_json(folder / DESCRIPTION)
         check_unchanged(described, folder)
         self.digest = description_digest(described)
@@ -295,9 +294,9 @@ class TakenTeacher:
                 " accepted: false"
             )
         if inner:
-            if self._inner is None:
-                self._inner = load_classifier(self._folder, self.described, inner, images[:1]).inner_outputs
-            return self._inner(images)
+            if inner not in self._inner:
+                self._inner[inner] = load_classifier(self._folder, self.described, inner, images[:1]).inner_outputs
+            return self._inner[inner](images)
         if self.ensemble and self.described["ensemble"] == MEAN_LOSS:
             members = self.ensemble.member_logits(images)
             return {"logits": mean_logits(members), MEMBER_LOGITS: members}
