@@ -643,7 +643,7 @@ def search(arguments: argparse.Namespace) -> int:
         done = sum(one.state.is_finished() for one in study.optuna.get_trials())
         print(f"search {name}: {count} trials" + (f", {done} of which are over" if done else ""), flush=True)
         print("\n".join([*notes(space, count), starting_point(snapshot)]), flush=True)
-        return run_trials(study, count, snapshot, workers)
+        return run_trials(study, count, snapshot, workers, f"search-{name}-{digest[:6]}-{snapshot.baseline[:12]}")
     except KeyboardInterrupt:
         done = sum(one.state.is_finished() for one in study.optuna.get_trials())
         print(f"search: interrupted after {done} of {count} trials; the same command goes on", file=sys.stderr)
@@ -655,11 +655,10 @@ def search(arguments: argparse.Namespace) -> int:
         lock.release()
 
 
-def run_trials(study: Study, count: int, snapshot: Snapshot, workers: Sequence[Worker]) -> int:
-    """Run the trials that are not over yet, and tell what was found."""
+def run_trials(study: Study, count: int, snapshot: Snapshot, workers: Sequence[Worker], key: str) -> int:
+    """Run the trials that are not over yet, and tell what was found. MLflow finds the search's run by the key."""
     if any(not one.state.is_finished() for one in study.optuna.get_trials()) or len(study.optuna.get_trials()) < count:
         prepare_base(study, workers)
-    key = f"search-{study.name}-{snapshot.baseline[:12]}"
     tags = {REPRO_TAG: key, "distillery.search": study.name, "mlflow.source.name": "experiments/search.py"}
     tags |= {"distillery.dvc_baseline": snapshot.baseline, "mlflow.source.git.commit": snapshot.baseline}
     about = {"sampler": study.sampler, "seed": study.seed, "metric": study.metric, "pruning": study.pruning}

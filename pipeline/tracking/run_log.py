@@ -30,7 +30,7 @@ from distillery.export.preprocessing import described
 from distillery.learning.metrics import by_class_name, per_class_accuracy
 from pipeline.flat import flat
 from pipeline.resume import repository
-from pipeline.tracking.repro import repro_key
+from pipeline.tracking.repro import TRIAL, repro_key
 from pipeline.tracking.servers import masked, present_server
 
 if TYPE_CHECKING:  # these modules import Keras
@@ -144,7 +144,7 @@ class RunLog:
             "tracking_uri": present_server(),
         }
         self._repro = (start or {}).get("repro") or repro_key()
-        record = self._folder.name if resume_folder is None else self._record(resume_folder, run | dict(parameters))
+        record = self._record(resume_folder, run | dict(parameters))
         tags = {
             "distillery.stage": stage,
             "distillery.dvc_experiment": experiment or "",
@@ -159,13 +159,18 @@ class RunLog:
         self._warn_if_sync_failed()
         self._sync = start_sync()
 
-    def _record(self, resume_folder: Path, run: Mapping[str, Any]) -> str:
+    def _record(self, resume_folder: Path | None, run: Mapping[str, Any]) -> str:
         """Return the name by which sync finds the MLflow run: that of the log with which the run began.
 
         It continues in the same experiment, on the same server and with the same parameters only, since MLflow accepts
-        no other value of a parameter. Else a new run gets all epochs, also those of before.
+        no other value of a parameter. Else a new run gets all epochs, also those of before. A stage of a trial has one
+        run, also when DVC was killed after the stage had ended and before it kept what the stage made.
         """
         digest = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
+        if trial := os.environ.get(TRIAL):
+            return f"{trial}-{self._stage}-{digest[:16]}"
+        if resume_folder is None:
+            return self._folder.name
         record = resume_folder / f"record-{digest[:16]}.txt"
         if not record.is_file():
             with atomic_write(record) as temporary:
