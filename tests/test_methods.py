@@ -152,6 +152,33 @@ def test_nkd_without_the_rest_is_the_weighted_loss_of_the_label():
     assert found == pytest.approx(float(hard_loss(labels, student)), rel=1e-5)
 
 
+WEIGHTS = st.floats(0, 5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(teacher=LOGITS, student=LOGITS, temperature=st.floats(0.5, 30), images=WEIGHTS, classes=WEIGHTS)
+def test_mlkd_is_the_authors_sum_over_five_temperatures(teacher, student, temperature, images, classes):
+    """Times 5 T² it is, in float64: Σ_t t² KL + ‖p pᵀ − q qᵀ‖² / batch + ‖pᵀ p − qᵀ q‖² / classes."""
+    expected = 0.0
+    for t in temperature * np.linspace(0.5, 1.5, 5):
+        p, q = (softmax(one.astype(np.float64) / t, axis=1) for one in (teacher, student))
+        expected += t**2 * entropy(p, q, axis=1).mean()
+        expected += images * np.linalg.norm(p @ p.T - q @ q.T) ** 2 / len(p)
+        expected += classes * np.linalg.norm(np.einsum("ic,id->cd", p, p) - np.einsum("ic,id->cd", q, q)) ** 2 / 4
+    loss = soft_loss("mlkd", None, teacher, student, temperature, images=images, classes=classes)
+    assert 5 * temperature**2 * float(loss) == pytest.approx(expected, rel=1e-3, abs=1e-3 * max(1, temperature**2))
+
+
+def test_mlkd_does_not_see_the_order_of_images_and_classes_nor_a_shift():
+    random = np.random.default_rng(9)
+    teacher, student = random.normal(size=(2, 12, 5)).astype(np.float32)
+    images, classes = random.permutation(12), random.permutation(5)
+    before = float(soft_loss("mlkd", None, teacher, student, 2.0))
+    mixed = (one[images][:, classes] + np.float32(3) for one in (teacher, student))
+    assert float(soft_loss("mlkd", None, *mixed, 2.0)) == pytest.approx(before, rel=1e-4)
+    assert float(soft_loss("mlkd", None, teacher, teacher, 2.0)) == pytest.approx(0, abs=1e-6)
+
+
 @settings(max_examples=60, deadline=None)
 @given(teacher=LOGITS, student=LOGITS, shift=st.floats(-50, 50), scale=st.floats(0.1, 10))
 def test_standardised_kd_does_not_change_with_shift_and_scale(teacher, student, shift, scale):
@@ -173,7 +200,7 @@ def test_standardised_logits_are_z_scores_and_equal_ones_are_zero():
     np.testing.assert_array_equal(standardized(np.full((2, 4), 7, np.float32)), np.zeros((2, 4)))
 
 
-@pytest.mark.parametrize("method", ["kd", "dkd", "dist", "nkd"])
+@pytest.mark.parametrize("method", ["kd", "dkd", "dist", "nkd", "mlkd"])
 def test_every_method_has_finite_gradients_that_lead_to_the_teacher(method):
     """Plain gradient descent on the student's logits lowers the loss, beside a teacher that is very sure, too."""
     random = np.random.default_rng(5)
@@ -184,6 +211,7 @@ def test_every_method_has_finite_gradients_that_lead_to_the_teacher(method):
         "dkd": lambda: dkd_loss(labels, teacher, student, 2.0, 1.0, 8.0),
         "dist": lambda: dist_loss(teacher, student, 2.0, 1.0, 1.0),
         "nkd": lambda: soft_loss("nkd", labels, teacher, student, 2.0),
+        "mlkd": lambda: soft_loss("mlkd", labels, teacher, student, 2.0),
     }[method]
     before = float(loss())
     for _ in range(100):

@@ -19,7 +19,7 @@ from pipeline.params import RENAMED, Augment, Params, load_params, markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 TREE = YAML(typ="safe").load(ROOT / "params.yaml")
-METHODS = ["at", "crd", "dist", "dkd", "kd", "nkd", "pkt", "rkd", "sp"]  # their sections are in section `distill`
+METHODS = ["at", "crd", "dist", "dkd", "kd", "mlkd", "nkd", "pkt", "rkd", "sp"]  # sections of section `distill`
 KEYS = [(section, key) for section, values in TREE.items() for key in values if key not in METHODS]
 
 
@@ -68,7 +68,7 @@ def test_default_is_accepted_and_complete():
             "distill",
             "method",
             "magic",
-            "accepted: at, crd, dist, dkd, kd, nkd, pkt, rkd, sp, the names of the files in methods/",
+            "accepted: at, crd, dist, dkd, kd, mlkd, nkd, pkt, rkd, sp, the names of the files in methods/",
         ),
         ("distill", "method", "../methods/kd", "accepted: at, crd, dist, dkd, kd"),
         ("prepare", "dataset", "imagenet", "accepted: datasets/cifar10.py, datasets/cifar100.py, "),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import commit, environment, processes, run, store
+from filelock import FileLock
 
 from experiments import search_trials
 
@@ -64,13 +65,19 @@ def closed(pipeline, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(closed, tmp_path_factory) -> Path:
-    """A search with a single worker that nobody disturbed."""
-    folder = Path(shutil.copytree(closed, tmp_path_factory.mktemp("undisturbed") / "a project", symlinks=True))
-    before = state_of(folder)
-    process = started(folder, *SPACE)
-    assert process.wait(timeout=550) == 0, (folder.parent / "search.txt").read_text()
-    assert state_of(folder) == before
+def undisturbed(closed, tmp_path_factory, worker_id) -> Path:
+    """A search with a single worker that nobody disturbed. The processes of one test run share it."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own if worker_id == "master" else own.parent) / "undisturbed" / "a project"
+    folder.parent.mkdir(exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not (folder / ".git/searched").is_file():
+            shutil.copytree(closed, folder, symlinks=True)
+            before = state_of(folder)
+            process = started(folder, *SPACE)
+            assert process.wait(timeout=550) == 0, (folder.parent / "search.txt").read_text()
+            assert state_of(folder) == before
+            (folder / ".git/searched").touch()
     return folder
 
 
@@ -150,7 +157,7 @@ def test_killed_twice_with_two_workers_it_ends_with_the_same_result(undisturbed,
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.2)
-        time.sleep(moments.uniform(1, 40))
+        time.sleep(moments.uniform(1, 25))
         process.kill()
         process.wait()
         wait_until_ended(folder)
