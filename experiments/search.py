@@ -27,7 +27,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from distillery.data.errors import InputError
-from distillery.data.files import atomic_write, write_json
+from distillery.data.files import atomic_write, read_json, write_json
 from distillery.data.progress import Progress
 from pipeline.params import load_params, parsed
 from pipeline.stages import sections, stage_names, upstream
@@ -166,8 +166,9 @@ class Study:
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
 
-    def keep_answers(self, number: int, answers: Mapping[str, np.ndarray]) -> None:
-        """Keep what a trial's students answered."""
+    def keep(self, number: int, metrics: Mapping[str, Any], answers: Mapping[str, np.ndarray]) -> None:
+        """Keep the metrics of a trial, and then what its students answered."""
+        write_json(self.folder / f"{number:04d}.json", metrics)
         with atomic_write(self.folder / f"{number:04d}.npz") as temporary:
             np.savez_compressed(temporary, **answers)
 
@@ -345,7 +346,7 @@ class Search:
         trial = one.trial
         try:
             omitted = self.study.space.params(trial.params).student.omit_classes
-            self.study.keep_answers(trial.number, one.worker.answers(omitted))
+            self.study.keep(trial.number, one.worker.metrics(), one.worker.answers(omitted))
             if self._is_behind(trial, self._values(one, final=True)):
                 self._end(one, TrialState.PRUNED)
                 return
@@ -361,7 +362,7 @@ class Search:
     def _complete(self, trial: FrozenTrial, run: RunLog) -> None:
         """Take the result of a trial from its DVC experiment."""
         ref = experiment_ref(self.snapshot.baseline, self.study.experiment(trial))
-        metrics = json.loads(git(Path.cwd(), "show", f"{ref}:metrics/distill.json"))
+        metrics = read_json(self.study.folder / f"{trial.number:04d}.json")
         made = parsed(git(Path.cwd(), "show", f"{ref}:params.yaml"))
         value = metrics[self.study.metric]
         if any(_at(made, key) != one for key, one in trial.params.items()):

@@ -27,7 +27,7 @@ from ruamel.yaml import YAML
 from scipy.special import log_softmax
 
 from distillery.data.errors import InputError
-from distillery.data.files import atomic_write, file_digest
+from distillery.data.files import atomic_write, file_digest, read_json
 from distillery.data.prepared import load_info, load_split, select
 from distillery.students.choice import load_students, onnx_models, predict_students
 from experiments.run import environment
@@ -204,6 +204,10 @@ class Worker:
         """Take a finished trial over as an experiment of the user's repository: from then on `dvc exp show` has it."""
         ref = experiment_ref(self._snapshot.baseline, name)
         git(self._project, "fetch", "--quiet", str(self.folder), f"+{ref}:{ref}")
+
+    def metrics(self) -> dict[str, Any]:
+        """Return the metrics of the trial that ran last."""
+        return read_json(self.folder / "metrics/distill.json")
 
     def answers(self, omitted: Sequence[str]) -> dict[str, np.ndarray]:
         """Return what the students of the trial that ran last answer on the validation images.

@@ -50,6 +50,8 @@ RENAMED = {  # what a parameter is called now
     "distill.dkd_beta": "distill.dkd.beta",
     "distill.dist_beta": "distill.dist.beta",
     "distill.dist_gamma": "distill.dist.gamma",
+    "evaluate.timing_batch": "timing.batch",
+    "evaluate.timing_rounds": "timing.rounds",
 }
 
 
@@ -435,12 +437,6 @@ class TrainScratch(Section):
 class Evaluate(Section):
     calibration_bins: int = Field(ge=2, le=1000, description="confidence bins of the expected calibration error")
     sheet_images: int = Field(ge=1, le=64, description="test images on the sheet of instructive ones")
-    timing_batch: int = Field(ge=1, le=100_000, description="images at once when throughput is measured")
-    timing_rounds: int = Field(
-        ge=3,
-        le=10_000,
-        description="calls on one image that are timed for latency; models take turns, each in a process of its own",
-    )
 
 
 class Export(Section):
@@ -454,6 +450,17 @@ class Export(Section):
     )
 
 
+class Timing(Section):
+    # None need stand in the file.
+    batch: int = Field(1000, ge=1, le=100_000, description="images at once when throughput is measured")
+    rounds: int = Field(
+        100,
+        ge=3,
+        le=10_000,
+        description="calls on one image that are timed for latency; models take turns, each in a process of its own",
+    )
+
+
 class Params(Section):
     prepare: Prepare
     student: Student
@@ -463,6 +470,7 @@ class Params(Section):
     train_scratch: TrainScratch
     evaluate: Evaluate
     export: Export
+    timing: Timing = Field(default_factory=Timing)  # need not stand in the file
 
     def flat(self) -> dict[str, Any]:
         """Return `{"distill.temperature": 4.0, ...}`, as DVC names parameters, without methods that are not in use."""

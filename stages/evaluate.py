@@ -1,6 +1,5 @@
 """evaluate: teacher and students on the test set: metrics, figures, and whether distilling is better."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,9 @@ from distillery.evaluation.results import Evaluation, compare_roles
 from distillery.evaluation.roles import ROLES, RoleOutputs
 from distillery.evaluation.unseen import Unseen, corrected_predictions
 from distillery.learning.metrics import by_class_name
-from distillery.learning.onnx_model import OnnxModel, load_onnx
-from distillery.learning.resizing import resized
+from distillery.learning.onnx_model import OnnxModel
 from distillery.students.choice import Students, load_students, onnx_models, predict_students
 from distillery.teachers.teacher import Teacher, load_teacher
-from distillery.timing import cores, latency_and_throughput, processor, speedup
 
 PREPARED = Path("data/prepared")
 TEACHER = Path("models/teacher")
@@ -39,7 +36,6 @@ OVER = {
     "gain": "plain training with its own recipe",
     "gain_over_same_recipe": "the same recipe without a teacher",
 }
-RECEIPT = Path("models/evaluated.json")  # not in Git: a fresh clone has no record of an evaluation yet, and makes one
 
 
 @dataclass(frozen=True)
@@ -72,26 +68,15 @@ def main(params, run) -> None:
     write_and_log(evaluation, run)
     write_answers(labels, roles, unseen)
 
-    print("latency and throughput, teacher and student in turn", flush=True)
-    timing = measure(models, np.asarray(test.images[: settings.timing_batch]), settings.timing_rounds)
-    write_json(METRICS / "timing.json", timing | {"machine": machine(models)})
-    run.metrics(timing)
-
     print("figures", flush=True)
     cost = costs(roles, evaluation.headline)
     sheet = instructive_images(test.images, labels, roles, settings.sheet_images)
     for name, figure in figures.evaluation_figures(evaluation, cost, sheet):
         figures.save_figure(figure, FIGURES / f"{name}.png")
         run.artifact(FIGURES / f"{name}.png", "figures")
-    # Latency varies from run to run, and what stands in plots/ may not: this figure goes to MLflow alone.
-    if "teacher" in timing:
-        milliseconds = {role: timing[role]["latency_ms"]["median"] for role in ("teacher", "distilled")}
-        run.figure("comparison", "comparison_with_latency", **cost, milliseconds=milliseconds)
-
     digests = models.digests()
     run.made_by({role: digests[role] for role in ROLES})
-    write_json(RECEIPT, digests | {"test": test.digest})
-    print_summary(evaluation.headline, timing, len(roles["distilled"].logits), machine(models)["runtime"])
+    print_summary(evaluation.headline, len(roles["distilled"].logits))
     if unlabelled := info.sizes.get("unlabelled"):
         print(f"  learned: {unlabelled:,} images without a label taught the distilled students alone", flush=True)
     warn_of_constant_predictors(evaluation.quality, roles, run)
@@ -181,43 +166,6 @@ def write_answers(labels: np.ndarray, roles: Mapping[str, RoleOutputs], unseen: 
         np.savez_compressed(temporary, **{name: values.astype(np.uint16) for name, values in answers.items()})
 
 
-def measure(models: Models, images: np.ndarray, rounds: int) -> dict:
-    """Return how fast teacher and student predict as they ship, and how many times as fast the student does.
-
-    Both run in ONNX Runtime, since Keras's own overhead would hide the difference; a teacher that ONNX does not have
-    runs in Keras, and `machine` says so. A teacher from elsewhere is timed with what is done to its pixels. A table of
-    outputs has no speed. The student is given images of the size that it takes.
-    """
-    student = models.students["distilled"]
-    size = models.onnx["distilled"][student.chosen_seed].image_shape[:2]
-    shown = {"teacher": images, "distilled": resized(images, size)}
-    loads = {"distilled": (load_onnx, student.chosen.with_suffix(".onnx"))}
-    here = {}
-    if models.teacher.timed:
-        loads["teacher"] = models.teacher.timed
-    elif models.teacher.runtime:
-        here["teacher"] = models.teacher.predict
-    timed = latency_and_throughput(loads, shown, rounds, here)
-    timing = {role: timed[role] for role in ("teacher", "distilled") if role in timed}
-    if "teacher" in timing:
-        timing["speedup"] = speedup(timing["teacher"], timing["distilled"])
-    return timing
-
-
-def machine(models: Models) -> dict:
-    """Return what was measured on, and the precision that the models were trained in."""
-    precision = {"teacher": models.teacher.precision}
-    precision |= {role: students.precision for role, students in models.students.items()}
-    runtime = {"teacher": models.teacher.runtime, "distilled": "ONNX Runtime"}
-    return {
-        "processor": processor(),
-        "cores": cores(),
-        "threads": os.environ.get("TF_NUM_INTRAOP_THREADS", ""),
-        "runtime": runtime,
-        "precision": precision,
-    }
-
-
 def costs(roles: Mapping[str, RoleOutputs], headline: Mapping) -> dict[str, dict[str, float]]:
     """Return the numbers of the figure `comparison`, which weighs accuracy against size."""
     return {
@@ -228,7 +176,7 @@ def costs(roles: Mapping[str, RoleOutputs], headline: Mapping) -> dict[str, dict
     }
 
 
-def print_summary(headline: Mapping, timing: Mapping, seeds: int, runtime: Mapping[str, str]) -> None:
+def print_summary(headline: Mapping, seeds: int) -> None:
     """Print accuracy, gain and compression."""
     for role in ROLES:
         accuracy, balanced, f1, errors = (headline[role][name] for name in SUMMARY)
@@ -253,13 +201,6 @@ def print_summary(headline: Mapping, timing: Mapping, seeds: int, runtime: Mappi
     compression = {name: headline["compression"].get(name) for name in words}
     if known := [f"{fewer(ratio)} {words[name]}" for name, ratio in compression.items() if ratio]:
         print(f"   student: {', '.join(known)}", flush=True)
-    if "speedup" in timing:
-        times, where = timing["speedup"], f"in {runtime['distilled']}"
-        if runtime["teacher"] != runtime["distilled"]:
-            where += f"; the teacher in {runtime['teacher']}"
-        print(
-            f"     speed: {times['latency']:.1f}x on one image, {times['throughput']:.1f}x on many, {where}", flush=True
-        )
 
 
 def varied(seeds: int) -> str:

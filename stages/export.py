@@ -13,11 +13,10 @@ from distillery.export.check import Loss, format_metrics, loss
 from distillery.export.formats import FORMATS
 from distillery.export.preprocessing import described
 from distillery.export.student import ExportedStudent
-from distillery.learning.prediction import Predict, predict_in_batches
+from distillery.learning.prediction import predict_in_batches
 from distillery.learning.resizing import resized_info, resized_split
 from distillery.learning.saving import load_model
 from distillery.students.choice import load_students
-from distillery.timing import latency_and_throughput
 
 PREPARED = Path("data/prepared")
 DISTILLED = Path("models/distilled")
@@ -60,21 +59,11 @@ def main(params, run) -> None:
     metrics = format_metrics(np.asarray(test.labels), logits, sizes)
     metrics["keras"]["parameters"] = student.model.count_params()
     metrics["litert_int8"]["val_points_lost"] = lost.points
-    timing = measure(paths, predict["keras"], np.asarray(test.images[: params.evaluate.timing_batch]), params.evaluate)
     write_json(METRICS / "export.json", metrics)
-    write_json(METRICS / "export_timing.json", timing)
     run.metrics(metrics)
-    run.metrics(timing)
     for path in (*paths.values(), classes, preprocessing):
         run.artifact(path, "exported")
-    print_table(metrics, timing)
-
-
-def measure(paths: Mapping[str, Path], in_keras: Predict, images: np.ndarray, settings) -> dict[str, dict]:
-    """Return how fast each format predicts: Keras in this process, which has loaded it, the others in their own."""
-    others = {name: (format.load, paths[name]) for name, format in FORMATS.items() if name != "keras"}
-    timing = latency_and_throughput(others, images, settings.timing_rounds, here={"keras": in_keras})
-    return {name: timing[name] for name in FORMATS}
+    print_table(metrics)
 
 
 def check_int8(path: Path, lost: Loss, settings) -> None:
@@ -97,13 +86,12 @@ def sample(split: Split, count: int, seed: int) -> np.ndarray:
     return split.images[np.sort(random.choice(images, min(count, images), replace=False))]
 
 
-def print_table(metrics: Mapping, timing: Mapping) -> None:
+def print_table(metrics: Mapping) -> None:
     """Print one line per format."""
-    print(f"{'':>12}{'kB':>10}{'accuracy':>10}{'as Keras':>10}{'ms per image':>14}{'images/s':>12}")
+    print(f"{'':>12}{'kB':>10}{'accuracy':>10}{'as Keras':>10}")
     for name, values in metrics.items():
         print(
             f"{name:>12}{values['bytes'] / 1000:>10,.1f}{100 * values['accuracy']:>8.2f} %"
-            f"{100 * values['agreement_with_keras']:>8.2f} %{timing[name]['latency_ms']['median']:>14.3f}"
-            f"{timing[name]['images_per_second']['median']:>12,.0f}",
+            f"{100 * values['agreement_with_keras']:>8.2f} %",
             flush=True,
         )

@@ -1,5 +1,6 @@
-"""register: the student's model card, and the student with it into MLflow's model registry."""
+"""register: the student's model card and headline, and the student with them into MLflow's model registry."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,11 @@ CHOICE = Path("models/distilled/students.json")
 METRICS = Path("metrics")
 PREDICTIONS = Path("plots/evaluate/predictions.csv")
 CARD = Path("MODEL_CARD.md")
+# In Git, where anyone can read them who has no cache: what the card says, as numbers and as a picture.
+COPIES = {
+    METRICS / "evaluate.json": METRICS / "headline.json",
+    Path("plots/figures/comparison.png"): Path("plots/headline.png"),
+}
 RECEIPT = Path("models/registered.json")  # not in Git: a fresh clone has no registry yet, and registers
 
 
@@ -44,6 +50,9 @@ def main(params, run) -> None:
     )
     with atomic_write(CARD) as temporary:
         temporary.write_text("\n".join(sections), encoding="utf-8")
+    for made, copy in COPIES.items():
+        with atomic_write(copy) as temporary:
+            shutil.copyfile(made, temporary)
     run.dataset(info, context="evaluation")
     run.artifact(CARD)
     run.register(STUDENT, name, digest, card=sections, correct=np.equal(labels, predicted), info=seen)

@@ -76,7 +76,7 @@ def test_metrics_are_computed_from_the_exported_files(pipeline, test_set, keras_
         assert metrics[name]["bytes"] == (pipeline / "models/exported" / file).stat().st_size
     kappa = cohen_kappa_score(logits_of(pipeline, "onnx", images).argmax(axis=1), keras_logits.argmax(axis=1))
     assert kappa == metrics["onnx"]["agreement_with_keras"] == 1
-    timing = json.loads((pipeline / "metrics/export_timing.json").read_text())
+    timing = json.loads((pipeline / "metrics/timing.json").read_text())["formats"]
     assert list(timing) == list(FILES)
     assert all(
         values["latency_ms"]["median"] > 0 and values["images_per_second"]["median"] > 0 for values in timing.values()

@@ -25,7 +25,7 @@ from pipeline.tracking.run_log import RunLog
 
 ROOT = Path(__file__).resolve().parent.parent
 PRESETS = preset_names()
-STAGES = ("train_teacher", "transfer", "distill", "train_scratch", "evaluate", "export", "register")
+STAGES = ("train_teacher", "transfer", "distill", "train_scratch", "evaluate", "export", "timing", "register")
 CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 SIDE = 24  # the digits' 8 × 8 pixels three times as large, so that every preset's convolutions and poolings fit
 # These run the same code as mnist, hinton_no_threes, imagenet_teacher or the shared run of other tests; the last has a
@@ -49,7 +49,7 @@ def cut_down(params: Params) -> Params:
     tree["student"] |= little | {"seeds": [0, 1], "views": min(params.student.views, 2)}
     tree["train_teacher"] |= little
     tree["distill"] |= {"folds": min(params.distill.folds, 2)}
-    tree["evaluate"] |= {"timing_rounds": 3, "timing_batch": 10}
+    tree["timing"] = {"rounds": 3, "batch": 10}
     tree["export"] |= {"calibration_images": 50, "int8_max_loss": 100.0}  # one epoch teaches some next to nothing
     return type(params).model_validate(tree)
 

@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 
 from stages.evaluate import SUMMARY
 
-AFTER_A_TEACHER = ["train_teacher", "transfer", "distill", "evaluate", "export", "register"]
+AFTER_A_TEACHER = ["train_teacher", "transfer", "distill", "evaluate", "export", "timing", "register"]
 UNSAID = ("Traceback", "None", "nan", "null", "{{")  # what a card or a page has where a number is missing
 
 
