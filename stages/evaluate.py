@@ -30,6 +30,9 @@ CURVES = {
     "scratch": Path("plots/train_scratch/curves.csv"),
 }
 METRICS, TABLES, FIGURES = Path("metrics"), Path("plots/evaluate"), Path("plots/figures")
+# `dvc plots diff` draws these. They are outputs of their own: DVC cannot save an experiment where it looks for a plot
+# in a folder whose content is not there, as in a fresh clone, which has dvc.lock alone.
+COMPARED = ("comparison", "per_class_gain")
 ANSWERS = Path("models/answers.npz")
 SUMMARY = ("accuracy", "balanced_accuracy", "macro_f1", "errors")
 OVER = {
@@ -72,8 +75,9 @@ def main(params, run) -> None:
     cost = costs(roles, evaluation.headline)
     sheet = instructive_images(test.images, labels, roles, settings.sheet_images)
     for name, figure in figures.evaluation_figures(evaluation, cost, sheet):
-        figures.save_figure(figure, FIGURES / f"{name}.png")
-        run.artifact(FIGURES / f"{name}.png", "figures")
+        path = (TABLES if name in COMPARED else FIGURES) / f"{name}.png"
+        figures.save_figure(figure, path)
+        run.artifact(path, "figures")
     digests = models.digests()
     run.made_by({role: digests[role] for role in ROLES})
     print_summary(evaluation.headline, len(roles["distilled"].logits))

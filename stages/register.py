@@ -21,7 +21,7 @@ CARD = Path("MODEL_CARD.md")
 # In Git, where anyone can read them who has no cache: what the card says, as numbers and as a picture.
 COPIES = {
     METRICS / "evaluate.json": METRICS / "headline.json",
-    Path("plots/figures/comparison.png"): Path("plots/headline.png"),
+    Path("plots/evaluate/comparison.png"): Path("plots/headline.png"),
 }
 RECEIPT = Path("models/registered.json")  # not in Git: a fresh clone has no registry yet, and registers
 
