@@ -59,7 +59,15 @@ def other_size(pipeline):
     """The clone after a run with a student with batch normalisation of 12 pixels, killed once while it trained."""
     change_params(
         pipeline,
-        {"student": {"model": "architectures/resnet_20.py", "width": 0.5, "input_size": 12, "batch_size": 60}},
+        {
+            "student": {
+                "model": "architectures/resnet_20.py",
+                "width": 0.5,
+                "input_size": 12,
+                "batch_size": 60,
+                "seeds": [0],
+            }
+        },
     )
     undisturbed = shutil.copytree(pipeline, pipeline.parent / "undisturbed", symlinks=True)
     run(undisturbed, "python", "-m", "pipeline", "distill", DVC_ROOT=str(undisturbed))

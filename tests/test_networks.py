@@ -107,7 +107,6 @@ def two_kinds(architecture: str, shape: tuple[int, int, int], width: float) -> t
     [
         ("mobilenet_v3_small", (32, 32, 3), 0.35),
         ("resnet_20", (8, 8, 1), 0.5),
-        pytest.param("efficientnet_v2_b0", (32, 32, 1), 1.0, marks=pytest.mark.long),
     ],
 )
 def test_network_answers_alike_in_every_format(architecture, shape, width, tmp_path):

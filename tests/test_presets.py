@@ -28,9 +28,19 @@ PRESETS = preset_names()
 STAGES = ("train_teacher", "transfer", "distill", "train_scratch", "evaluate", "export", "timing", "register")
 CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 SIDE = 24  # the digits' 8 × 8 pixels three times as large, so that every preset's convolutions and poolings fit
-# These run the same code as mnist, hinton_no_threes, imagenet_teacher or the shared run of other tests; the last has a
+# These run the same code as hinton_no_threes, imagenet_teacher or the shared run of other tests; the last has a
 # network that takes minutes to export, which test_networks.py and test_input_size.py have.
-LIKE_ANOTHER = ("tf2_mnist", "showcase", "hinton", "imagenet_features", "digits", "emoji")
+LIKE_ANOTHER = (
+    "mnist",
+    "keras_guide",
+    "soft_labels",
+    "tf2_mnist",
+    "showcase",
+    "hinton",
+    "imagenet_features",
+    "digits",
+    "emoji",
+)
 
 
 def parameters(preset: str) -> Params:

@@ -11,11 +11,8 @@ from pathlib import Path
 import mlflow
 import pytest
 from conftest import (
-    SMALL,
     STAGES,
     TIMINGS,
-    change_params,
-    clone,
     commit,
     environment,
     outputs,
@@ -31,30 +28,12 @@ pytestmark = pytest.mark.long
 STUDENTS_STAGES = ["distill", "evaluate"]  # run again for another temperature; what ships the student is not asked for
 
 
-def test_two_fresh_clones_end_with_the_same_bytes(pipeline, tmp_path):
-    """All outputs, models, logits, metrics and plots; and Git sees nothing but the timing."""
-    run(tmp_path, "git", "clone", "--quiet", str(pipeline), "second")
-    second = tmp_path / "second"
-    assert not (second / "models/teacher/teacher.keras").exists()
-    answer = run(second, "dvc", "repro")
-    assert stages_run(answer) == STAGES  # evaluate and register too: this clone's MLflow knows nothing yet
-    changed = run(second, "git", "diff", "--name-only", "HEAD").stdout.splitlines()
-    assert changed == ["dvc.lock", *TIMINGS]
-    difference = run(second, "git", "diff", "--unified=0", "HEAD", "--", "dvc.lock").stdout.splitlines()
-    lines = [line[1:].split()[0] for line in difference if line[0] in "+-" and not line.startswith(("+++", "---"))]
-    assert set(lines) <= {"md5:", "size:"}
-    assert lines.count("md5:") == 2 * len(TIMINGS)
-    before, after = outputs(pipeline), outputs(second)
-    assert before.keys() == after.keys()
-    assert [name for name in before if before[name] != after[name]] == TIMINGS
-
-
 def test_a_pipeline_killed_at_random_moments_ends_as_if_nothing_had_happened(pipeline, tmp_path):
     """SIGKILL for DVC, stage and sync together, as when the power fails or memory runs out."""
     run(tmp_path, "git", "clone", "--quiet", str(pipeline), "killed")
     folder = tmp_path / "killed"
     draw = random.Random(0)
-    for _ in range(5):
+    for _ in range(4):
         process = subprocess.Popen(
             ["dvc", "repro"],
             cwd=folder,
@@ -118,9 +97,9 @@ def kill_everything_of(folder: Path) -> None:
         time.sleep(0.1)
 
 
-def test_eight_queued_experiments_end_with_eight_complete_sets_of_runs(pipeline, tmp_path):
+def test_queued_experiments_two_at_once_on_an_empty_database_end_with_complete_sets_of_runs(pipeline, tmp_path):
     folder = without_record(pipeline, tmp_path)
-    names = [f"queued-{number}" for number in range(8)]
+    names = [f"queued-{number}" for number in range(4)]
     for number, name in enumerate(names):
         temperature = f"distill.temperature={number + 1}.5"
         run(folder, "dvc", "exp", "run", "evaluate", "--queue", "--name", name, "-S", temperature)
@@ -133,7 +112,7 @@ def test_eight_queued_experiments_end_with_eight_complete_sets_of_runs(pipeline,
         check=True,
     )
     deadline = time.monotonic() + 900
-    while (status := run(folder, "dvc", "queue", "status").stdout).count("Success") < 8:
+    while (status := run(folder, "dvc", "queue", "status").stdout).count("Success") < len(names):
         assert "Failed" not in status, status
         assert time.monotonic() < deadline, status
         time.sleep(2)
@@ -141,35 +120,6 @@ def test_eight_queued_experiments_end_with_eight_complete_sets_of_runs(pipeline,
     for name in names:
         assert name in shown
     check_complete(folder, names)
-
-
-def test_two_temporary_runs_at_once_on_an_empty_database(pipeline, tmp_path):
-    folder = without_record(pipeline, tmp_path)
-    started = [
-        subprocess.Popen(
-            [
-                "dvc",
-                "exp",
-                "run",
-                "evaluate",
-                "--temp",
-                "--name",
-                f"temp-{number}",
-                "-S",
-                f"distill.temperature={number + 1}.5",
-            ],
-            cwd=folder,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for number in range(2)
-    ]
-    for process in started:
-        said, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, said
-    check_complete(folder, ["temp-0", "temp-1"])
 
 
 def without_record(pipeline: Path, tmp_path: Path) -> Path:
@@ -209,39 +159,37 @@ def check_complete(folder: Path, names: list[str]) -> None:
         assert [point.step for point in client.get_metric_history(found["distill"].info.run_id, "loss")] == [1, 2, 3]
 
 
-def test_the_readmes_command_works_on_a_bare_machine(tmp_path):
-    """A path with spaces and letters outside ASCII, no home directory, caches that cannot be written, no network."""
-    folder = tmp_path / "Müllers Projekte №1"
-    folder.mkdir()
-    clone(folder)
+def test_a_fresh_clone_on_a_bare_machine_in_an_odd_path_ends_with_the_same_bytes(pipeline, tmp_path):
+    """No home directory, caches that cannot be written, no network; `?`, `#` and `%` mean something in addresses.
+
+    All outputs, models, logits, metrics and plots; and Git sees nothing but the timing.
+    """
+    folder = tmp_path / "Müllers Projekte №1, ?, #, %25"
+    run(tmp_path, "git", "clone", "--quiet", str(pipeline), str(folder))
+    assert not (folder / "models/teacher/teacher.keras").exists()
+    for key, value in (("user.name", "test"), ("user.email", "test@example.com")):  # there is no home for them
+        run(folder, "git", "config", key, value)
     # not even root can make a folder in /sys
     bare = {"HOME": "/sys/nowhere", "XDG_CACHE_HOME": "/sys/cache", "XDG_CONFIG_HOME": "/sys/config"}
     offline = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
-    change_params(folder, SMALL)
     answer = run(folder, "dvc", "repro", **bare, **offline, no_proxy="127.0.0.1,localhost")
     assert stages_run(answer) == STAGES
     assert "warning" not in answer.stdout + answer.stderr
+    changed = run(folder, "git", "diff", "--name-only", "HEAD").stdout.splitlines()
+    assert changed == ["dvc.lock", *TIMINGS]
+    difference = run(folder, "git", "diff", "--unified=0", "HEAD", "--", "dvc.lock").stdout.splitlines()
+    lines = [line[1:].split()[0] for line in difference if line[0] in "+-" and not line.startswith(("+++", "---"))]
+    assert set(lines) <= {"md5:", "size:"}
+    assert lines.count("md5:") == 2 * len(TIMINGS)
+    before, after = outputs(pipeline), outputs(folder)
+    assert before.keys() == after.keys()
+    assert [name for name in before if before[name] != after[name]] == TIMINGS
     commit(folder, "run")
     run(folder, "dvc", "exp", "run", "-S", "distill.temperature=2", **bare, **offline)
-    for command in (("metrics", "diff"), ("params", "diff"), ("exp", "show", "--csv"), ("plots", "diff")):
+    for command in (("status",), ("metrics", "diff"), ("params", "diff"), ("exp", "show", "--csv"), ("plots", "diff")):
         run(folder, "dvc", *command, **bare, **offline)
     assert sorted(tracked(folder, "workspace")) == sorted(STAGES)
-
-
-def test_a_path_with_every_odd_letter_holds_all_that_the_pipeline_makes(tmp_path):
-    """`?`, `#` and `%` mean something in addresses, and MLflow's database has one."""
-    folder = tmp_path / "path with spaces, ?, #, %25 and ü"
-    folder.mkdir()
-    clone(folder)
-    change_params(folder, SMALL)
-    answer = run(folder, "dvc", "repro")
-    assert stages_run(answer) == STAGES
-    commit(folder, "run")
-    run(folder, "dvc", "exp", "run", "-S", "distill.temperature=2")
-    for command in (("status",), ("metrics", "diff"), ("exp", "show", "--csv"), ("plots", "diff")):
-        run(folder, "dvc", *command)
     wait_for_sync(folder)
-    assert "warning" not in answer.stdout + answer.stderr
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
     with sqlite3.connect(folder / "mlflow.db") as database:
         (count,) = database.execute("SELECT COUNT(*) FROM runs WHERE status = 'FINISHED'").fetchone()
@@ -253,7 +201,7 @@ def test_the_way_back_after_an_experiment_leads_back(pipeline, tmp_path):
     folder = Path(shutil.copytree(pipeline, tmp_path / "back", symlinks=True))
     run(folder, "git", "reset", "--quiet", "--hard")
     before = (folder / "params.yaml").read_text(encoding="utf-8")
-    for _ in range(4):
+    for _ in range(2):
         answer = run(folder, "dvc", "exp", "run", "-S", "prepare.validation_fraction=0.9", check=False)
         told = next(line for line in (answer.stdout + answer.stderr).splitlines() if "found 0.9" in line)
         _, command = told.split("back to the committed values: ")
