@@ -29,6 +29,7 @@ from filelock import FileLock, Timeout
 from distillery.data.errors import InputError
 from distillery.data.files import atomic_write, read_json, write_json
 from distillery.data.progress import Progress
+from distillery.timing import cores
 from pipeline.params import load_params, parsed
 from pipeline.stages import sections, stage_names, upstream
 from pipeline.tracking.parent_run import REPRO_TAG
@@ -71,6 +72,7 @@ from experiments.search_trials import (
     experiment_ref,
     git,
     input_trees,
+    inside,
     start_guard,
     stop_all,
     student_values,
@@ -107,6 +109,7 @@ class Study:
     def __init__(self, name: str, space: Space, files: Sequence[str], arguments: argparse.Namespace):
         self.name, self.space, self.files, self.metric = name, space, files, arguments.metric
         self.sampler, self.seed, self.pruning = arguments.sampler, arguments.seed, arguments.pruning
+        self.repro = "dvc repro --pull" if arguments.ray else "dvc repro"
         self.folder = SEARCHES / name
         self.direction = "maximize" if HIGHER_IS_BETTER[self.metric] else "minimize"
 
@@ -444,7 +447,7 @@ def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments.search", description=__doc__, formatter_class=plain)
     parser.add_argument("space", nargs="+", metavar="KEY=VALUES", help="a parameter and the values that it may take")
     parser.add_argument("--trials", type=int, help="settings to try; 20, or all of a grid, by default")
-    parser.add_argument("--workers", type=int, default=1, help="trials that run at the same time; 1 by default")
+    parser.add_argument("--workers", type=int, help="trials that run at the same time; 1 by default, on Ray all it can")
     parser.add_argument("--metric", choices=list(HIGHER_IS_BETTER), default="val_accuracy")
     parser.add_argument("--sampler", choices=["tpe", "grid", "random"], default="tpe", help="what draws the settings")
     parser.add_argument("--seed", type=int, default=0, help="of the sampler; the students have their own")
@@ -452,6 +455,12 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-pruning", dest="pruning", action="store_false", help="train all students of every setting; so does a grid"
     )
+    ray = parser.add_argument_group("on a Ray cluster", "Trials run on its nodes; see docs/cluster.md.")
+    ray.add_argument("--ray", metavar="ADDRESS", help="of the cluster, host:port; `auto` on one of its nodes")
+    ray.add_argument("--git-remote", default="origin", metavar="NAME", help="from which nodes clone; origin by default")
+    ray.add_argument("--cpus", type=int, default=cores(), help="of a trial; those of this machine by default")
+    ray.add_argument("--gpus", type=float, default=0.0, help="of a trial; 0.5 lets two share one; none by default")
+    ray.add_argument("--folder", default="/tmp/distillery", help="on the nodes, for clones and DVC's cache")
     return parser
 
 
@@ -479,9 +488,11 @@ def check(arguments: argparse.Namespace) -> tuple[Space, int]:
         size = len(space.grid(arguments.seed))
         arguments.trials = size if arguments.trials is None else min(arguments.trials, size)
     count = 20 if arguments.trials is None else arguments.trials
-    for name, value in (("--trials", count), ("--workers", arguments.workers)):
-        if value < 1:
+    for name, value in (("--trials", count), ("--workers", arguments.workers), ("--cpus", arguments.cpus)):
+        if value is not None and value < 1:
             raise InputError(f"{name}: found {value}; accepted: 1 and more")
+    if arguments.gpus < 0:
+        raise InputError(f"--gpus: found {arguments.gpus:g}; accepted: 0 and more")
     if arguments.name is not None and not NAME.fullmatch(arguments.name):
         raise InputError(f"--name: found {arguments.name!r}; accepted: letters, digits, - and _")
     return space, count
@@ -555,8 +566,25 @@ def starting_point(snapshot: Snapshot) -> str:
     return f"trials start from commit {snapshot.baseline[:7]}{files}"
 
 
-def prepare_base(study: Study, workers: Sequence[Worker]) -> None:
+def on_ray(arguments: argparse.Namespace, files: Sequence[str]):
+    """Return the cluster on which trials run.
+
+    Raises:
+        InputError: where it or what its nodes must share is missing.
+    """
+    from experiments.search_ray import Cluster  # Ray is neither needed nor imported where it is not asked for
+
+    unknown = [path for path in files if inside(path) and not git(Path.cwd(), "ls-files", path, f"{path}.dvc")]
+    if unknown:
+        raise InputError(f"{unknown[0]}: is not in Git; nodes cannot see it: `git add` or `dvc add`, or its whole path")
+    return Cluster(arguments.ray, arguments.git_remote, arguments.cpus, arguments.gpus, arguments.folder)
+
+
+def prepare_base(study: Study, workers: Sequence[Worker]) -> list[str]:
     """Make once what no trial makes again, then the clones of all workers: two never train the same teacher.
+
+    Returns:
+        The stages whose outputs all trials share.
 
     Raises:
         InputError: when a stage fails.
@@ -586,6 +614,7 @@ def prepare_base(study: Study, workers: Sequence[Worker]) -> None:
     first.keep_base()
     for worker in workers[1:]:
         worker.renew(study.files)
+    return stages
 
 
 def tell(study: Study, run: RunLog) -> int:
@@ -613,7 +642,7 @@ def tell(study: Study, run: RunLog) -> int:
 
 def _print_conclusion(found: Recommendation, tried: Sequence[Tried], study: Study) -> None:
     print("\n".join(conclusion(found, tried, study.metric, study.space.present)))
-    print(f"to take it, and to the test set:\n    dvc exp apply {found.trial.name}\n    dvc repro")
+    print(f"to take it, and to the test set:\n    dvc exp apply {found.trial.name}\n    {study.repro}")
     if never := never_ran(Path.cwd()):
         print(f"note: {', '.join(never)} never ran: `dvc exp apply` says that their outputs are missing; go on")
 
@@ -629,6 +658,7 @@ def search(arguments: argparse.Namespace) -> int:
     """Run a search and return the exit code."""
     space, count = check(arguments)
     files = {path: None for one in space.corners() for path in brought(space.params(one).flat())}
+    cluster = on_ray(arguments, list(files)) if arguments.ray else None
     own = identity(space, list(files), arguments)
     digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
     name = arguments.name or f"search-{digest[:6]}"
@@ -638,12 +668,19 @@ def search(arguments: argparse.Namespace) -> int:
     stop_all(study.folder.resolve())
     guard = start_guard(study.folder.resolve())
     workers = [
-        Worker(Path.cwd(), (study.folder / f"worker-{one}").resolve(), snapshot) for one in range(arguments.workers)
+        Worker(Path.cwd(), (study.folder / f"worker-{one}").resolve(), snapshot)
+        for one in range(1 if cluster else arguments.workers or 1)
     ]
     try:
         done = sum(one.state.is_finished() for one in study.optuna.get_trials())
         print(f"search {name}: {count} trials" + (f", {done} of which are over" if done else ""), flush=True)
         print("\n".join([*notes(space, count), starting_point(snapshot)]), flush=True)
+        if are_left(study, count):
+            stages = prepare_base(study, workers)
+            if cluster:
+                cluster.share(workers[0], snapshot, stages)
+                omitted = space.params({}).student.omit_classes
+                workers = cluster.workers(name, omitted, snapshot, arguments.workers)
         return run_trials(study, count, snapshot, workers, f"search-{name}-{digest[:6]}-{snapshot.baseline[:12]}")
     except KeyboardInterrupt:
         done = sum(one.state.is_finished() for one in study.optuna.get_trials())
@@ -651,15 +688,19 @@ def search(arguments: argparse.Namespace) -> int:
         return INTERRUPTED
     finally:
         guard.communicate()  # it ends when its input does
-        for worker in workers:
-            shutil.rmtree(worker.folder, ignore_errors=True)
+        for folder in study.folder.glob("worker-*"):
+            shutil.rmtree(folder, ignore_errors=True)
         lock.release()
+
+
+def are_left(study: Study, count: int) -> bool:
+    """Return whether trials are not over yet."""
+    trials = study.optuna.get_trials()
+    return len(trials) < count or any(not one.state.is_finished() for one in trials)
 
 
 def run_trials(study: Study, count: int, snapshot: Snapshot, workers: Sequence[Worker], key: str) -> int:
     """Run the trials that are not over yet, and tell what was found. MLflow finds the search's run by the key."""
-    if any(not one.state.is_finished() for one in study.optuna.get_trials()) or len(study.optuna.get_trials()) < count:
-        prepare_base(study, workers)
     tags = {REPRO_TAG: key, "distillery.search": study.name, "mlflow.source.name": "experiments/search.py"}
     tags |= {"distillery.dvc_baseline": snapshot.baseline, "mlflow.source.git.commit": snapshot.baseline}
     about = {"sampler": study.sampler, "seed": study.seed, "metric": study.metric, "pruning": study.pruning}

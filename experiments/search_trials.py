@@ -135,10 +135,12 @@ class Worker:
         project: the user's repository.
         folder: of the clone; one that is left there is removed, whatever state it is in.
         snapshot: from which trials start.
+        pull: whether what is not in the cache is taken from DVC's remote.
     """
 
-    def __init__(self, project: Path, folder: Path, snapshot: Snapshot):
+    def __init__(self, project: Path, folder: Path, snapshot: Snapshot, pull: bool = False):
         self.folder, self._project, self._snapshot = folder, project, snapshot
+        self._repro = "dvc repro --pull" if pull else "dvc repro"
 
     def renew(self, also: Sequence[str] = ()) -> None:
         """Make the clone anew.
@@ -196,7 +198,7 @@ class Worker:
             yaml.dump(tree, temporary)
         variables = {TRIAL: trial, "DVC_EXP_NAME": name, "DVC_EXP_BASELINE_REV": self._snapshot.baseline}
         # Not `dvc exp run`: it would take the clone for the place of MLflow's database and of checkpoints.
-        steps = 'dvc repro "$1" && git add --all && exec dvc exp save --name "$2" "$1"'
+        steps = f'{self._repro} "$1" && git add --all && exec dvc exp save --name "$2" "$1"'
         both = ["sh", "-c", steps, "sh", LAST_STAGE, name]
         return Process(both, self.folder, log, variables)
 
@@ -204,6 +206,11 @@ class Worker:
         """Take a finished trial over as an experiment of the user's repository: from then on `dvc exp show` has it."""
         ref = experiment_ref(self._snapshot.baseline, name)
         git(self._project, "fetch", "--quiet", str(self.folder), f"+{ref}:{ref}")
+
+    def share(self, name: str) -> None:
+        """Push a finished trial that was taken over: its experiment, outputs, run cache and MLflow runs."""
+        self._run_dvc(self._project, "exp", "push", "--force", "--run-cache", "origin", name)
+        subprocess.run([sys.executable, "-m", "pipeline.tracking.sync"], cwd=self._project, check=False)
 
     def metrics(self) -> dict[str, Any]:
         """Return the metrics of the trial that ran last."""

@@ -18,8 +18,12 @@ from sklearn.datasets import load_digits
 
 ROOT = Path(__file__).resolve().parent.parent
 MADE = ("metrics/", "plots/", "MODEL_CARD.md", "dvc.lock")  # by the pipeline, and in Git
-# A plain machine has no browser to drive, and PyTorch is gigabytes: these tests are asked for.
-ASKED_FOR = {"BROWSER": "test_app_in_browser.py", "PYTORCH": "test_teacher_examples.py"}
+# A plain machine has no browser to drive and no Ray, and PyTorch is gigabytes: these tests are asked for.
+ASKED_FOR = {
+    "BROWSER": "test_app_in_browser.py",
+    "CLUSTER": "test_cluster.py",
+    "PYTORCH": "test_teacher_examples.py",
+}
 collect_ignore = [file for variable, file in ASKED_FOR.items() if not os.environ.get(variable)]
 SMALL = {  # digits, and as little training as shows a result
     "prepare": {"dataset": "datasets/digits.py"},

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from conftest import environment, free_port, processes, wait_for_sync
+from conftest import environment, processes, wait_for_sync
+from mlflow_server import Server, postgresql
 
 ROOT = Path(__file__).resolve().parent.parent
 EPOCHS = 6
@@ -46,43 +47,6 @@ with RunLog("distill", {"distill.temperature": 4.0}, resume_folder) as run:
     ended = time.monotonic()
 print("longest", longest, "waited", time.monotonic() - ended)
 """
-
-
-class Server:
-    """A real `mlflow server` that keeps artifacts itself, and can be killed and started again."""
-
-    def __init__(self, folder: Path, database: str):
-        self.port, self._folder, self._database, self._process = free_port(), folder, database, None
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "mlflow", "server", f"--port={self.port}", "--workers=1"),
-                f"--backend-store-uri={self._database}",
-                f"--artifacts-destination={self._folder / 'artifacts'}",
-            ],
-            cwd=self._folder,
-            env=environment(MLFLOW_DISABLE_TELEMETRY="true"),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-                connection.request("GET", "/health")
-                if connection.getresponse().status == 200:
-                    return
-            except OSError:
-                pass
-            assert self._process.poll() is None, "the server ended"
-            assert time.monotonic() < deadline, "the server did not answer"
-            time.sleep(0.3)
-
-    def kill(self) -> None:
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
 
 
 class Between(ThreadingHTTPServer):
@@ -139,11 +103,8 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def database(tmp_path_factory) -> Iterator[str]:
     if os.environ.get("POSTGRESQL"):
-        import pgserver
-
-        folder = tmp_path_factory.mktemp("postgresql")
-        with pgserver.get_server(folder, cleanup_mode="stop") as postgresql:
-            yield postgresql.get_uri()
+        with postgresql(tmp_path_factory.mktemp("postgresql")) as address:
+            yield address
     else:
         yield f"sqlite:///{tmp_path_factory.mktemp('sqlite')}/server.db"
 
