@@ -259,6 +259,7 @@ def run_trial(job: Job, trial: Mapping[str, Any], logs) -> dict[str, Any]:
         `status`: the exit status; where that is 0 also `metrics` and `answers`, as a `Worker` gives them.
     """
     os.environ.update(job.variables)
+    os.environ.pop("RAY_ADDRESS", None)  # `transfer` would wait for the cores that this task has
     project = _node_clone(job)
     os.chdir(project)  # stages keep their runs and checkpoints here, whichever clone they work in
     sys.path.insert(0, str(project))

@@ -1,5 +1,6 @@
 """transfer: the teacher's logits over the training images, and over each augmented view that students will see."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from distillery.data.errors import InputError
 from distillery.data.prepared import Split, load_info, load_shown
 from distillery.data.random_streams import Purpose, generator
 from distillery.distillation.stored_logits import kept_probability, predicted_classes
+from distillery.distillation.transfer_on_ray import TeacherOnRay
 from distillery.distillation.transfer_set import half_precision, save_transfer_set, view_outputs
 from distillery.learning.augmentation import Views, policy_of
 from distillery.teachers.teacher import load_teacher
@@ -27,7 +29,8 @@ def main(params, run, resume_folder: Path | None = None) -> None:
     info.check_augmentation("student", settings)
     info.check_top_classes(top_classes)
     run.dataset(info, context="transfer")
-    teacher = load_teacher(TEACHER)
+    address = os.environ.get("RAY_ADDRESS")
+    teacher = TeacherOnRay(TEACHER, address) if address else load_teacher(TEACHER)
     views = Views(policy, len(train.labels), settings.views, partners=info.sizes["train"])
     labelled = np.flatnonzero(train.labels >= 0)
     if inner:

@@ -4,6 +4,7 @@ With CLUSTER=1 in the environment: `pip install -r requirements/cluster.txt && C
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -156,6 +157,37 @@ def test_another_machine_takes_a_trial_to_the_test_set_and_trains_nothing(projec
     answer = run(other, "dvc", "repro", "--pull", "transfer", "distill")
     assert "Running stage" not in answer.stdout
     assert (other / "models/distilled/seed_0.keras").is_file()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("nodes", [2, 4])
+def test_transfer_on_a_cluster_writes_the_bytes_of_one_process_though_a_node_is_lost(pipeline, tmp_path, nodes):
+    folder = Path(shutil.copytree(pipeline, tmp_path / "clone", symlinks=True))
+    change_params(folder, {"student": {"max_shift": 1, "views": 5}, "transfer": {"embedding": True}})
+    run(folder, "python", "-m", "pipeline", "transfer")
+    alone = {path.name: path.read_bytes() for path in (folder / "data/transfer").iterdir()}
+    shutil.rmtree(folder / "data/transfer")
+    cores = len(os.sched_getaffinity(0))
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 10**8})
+    try:
+        others = [cluster.add_node(num_cpus=cores, object_store_memory=10**8) for _ in range(nodes)]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline", "transfer"],
+            cwd=folder,
+            env=environment(RAY_ADDRESS=cluster.address, DVC_ROOT=str(folder), PYTHONUNBUFFERED="1"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        said = ""
+        for line in process.stdout:
+            said += line
+            if line.startswith("view 2 of 5: "):
+                cluster.remove_node(others[0], allow_graceful=False)
+        assert process.wait() == 0, said
+    finally:
+        cluster.shutdown()
+    assert {path.name: path.read_bytes() for path in (folder / "data/transfer").iterdir()} == alone
 
 
 def test_what_runs_on_a_node_needs_nothing_of_this_project_to_begin(tmp_path):

@@ -2,8 +2,9 @@
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,8 @@ def view_outputs(
     """Return the teacher's outputs on one view of all images, by name, each (n, ...).
 
     Args:
-        teacher: with `outputs`, from images to outputs by name, and `digest`.
+        teacher: with `outputs`, from images to outputs by name, and `digest`; where several batches are computed at the
+            same time, also with `outputs_in_order`, from batches to theirs.
         images: uint8, (n, height, width, channels).
         views: of these images.
         number: of the view.
@@ -49,16 +51,23 @@ def view_outputs(
     progress = Progress(
         f"view {number + 1} of {views.count}", len(starts), later=len(starts) * (views.count - number - 1)
     )
-    for start in starts[len(batches) :]:
-        batch = images[start : start + PREDICT_BATCH]
-        shown = views.show(batch, np.arange(start, start + len(batch)), number, images)
-        outputs = half_precision(teacher.outputs(shown, inner)) if inner else teacher.outputs(shown)
+    left = (np.arange(start, min(start + PREDICT_BATCH, len(images))) for start in starts[len(batches) :])
+    shown = (views.show(images[batch[0] : batch[-1] + 1], batch, number, images) for batch in left)
+    in_order = getattr(teacher, "outputs_in_order", partial(outputs_in_turn, teacher))
+    for outputs in in_order(shown, inner):
+        outputs = half_precision(outputs)
         batches.append(outputs if top_classes is None else largest_outputs(outputs, top_classes))
         shards.keep(batches)
         progress.update(len(batches))
     progress.close()
     shards.keep(batches, last=number + 1 < views.count)
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def outputs_in_turn(teacher, batches: Iterable[np.ndarray], inner: tuple[str, ...]) -> Iterator[dict[str, np.ndarray]]:
+    """Yield a teacher's outputs on one batch after the other."""
+    for batch in batches:
+        yield teacher.outputs(batch, inner) if inner else teacher.outputs(batch)
 
 
 def half_precision(outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
