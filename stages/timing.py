@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from distillery.data.files import read_json, write_json
-from distillery.data.prepared import load_split
+from distillery.data.prepared import load_info, load_split
 from distillery.export.formats import FORMATS
 from distillery.learning.onnx_model import OnnxModel, load_onnx
 from distillery.learning.resizing import resized
@@ -25,6 +25,7 @@ def main(params, run) -> None:
     settings = params.timing
     teacher, students = load_teacher(TEACHER), load_students(DISTILLED)
     student = OnnxModel(students.chosen.with_suffix(".onnx"))
+    run.dataset(load_info(PREPARED), context="timing")
     images = np.asarray(load_split(PREPARED, "test").images[: settings.batch])
     small = resized(images, student.image_shape[:2])
 

@@ -26,7 +26,7 @@ def test_it_is_committed_with_the_outputs_of_the_committed_results():
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     outputs = [output for cell in code for output in cell.outputs]
     assert "error" not in {output.output_type for output in outputs}
-    gain = json.loads((ROOT / "metrics/evaluate.json").read_text())["gain"]
+    gain = json.loads((ROOT / "metrics/headline.json").read_text())["gain"]
     told = f": {gain['points']:+.2f} points, 95 % interval {gain['ci_low']:+.2f} to {gain['ci_high']:+.2f}"
     assert any(told in output.get("text", "") for output in outputs)
     assert not any(str(path) in json.dumps(COMMITTED) for path in ("/home/", "/tmp/", "/root/"))
