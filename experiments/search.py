@@ -19,6 +19,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -253,8 +254,9 @@ class Search:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             stop_all(self.study.folder.resolve())
+        with ThreadPoolExecutor(max_workers=len(self.running) or 1) as all_at_once:
+            list(all_at_once.map(lambda one: one.process.stop(), self.running))
         for one in self.running:
-            one.process.stop()
             for run in (one.run, *(run for _, run in one.repeats)):
                 run.end("KILLED")
         self.progress.close()

@@ -48,6 +48,7 @@ class Job:
         ref: what Git calls the state from which trials start.
         dvc_config: the text of `.dvc/config.local`, with the remote and how to enter it; None where there is none.
         variables: of the environment.
+        commit: that state.
         baseline: the commit below which DVC lists the trials.
         omitted: classes that students never see.
         dvc_config: the text of `.dvc/config.local`: the remote, and how to enter it.
@@ -58,6 +59,7 @@ class Job:
     url: str
     name: str
     ref: str
+    commit: str
     baseline: str
     omitted: Sequence[str]
     dvc_config: str
@@ -127,8 +129,9 @@ class Cluster:
         """
         own = Path(".dvc/config.local")
         config = own.read_text(encoding="utf-8") if own.is_file() else ""
-        about = self.url, name, snapshot.ref, snapshot.baseline, list(omitted), config, self.variables, self._folder
-        return [RayWorker(self, Job(*about), snapshot) for _ in range(count or self.capacity())]
+        commit = git(Path.cwd(), "rev-parse", snapshot.ref)
+        about = self.url, name, snapshot.ref, commit, snapshot.baseline, list(omitted), config, self.variables
+        return [RayWorker(self, Job(*about, self._folder), snapshot) for _ in range(count or self.capacity())]
 
     def share(self, base: Worker, snapshot: Snapshot, stages: Sequence[str]) -> None:
         """Push what all trials start from: the commit, and what the stages that no trial runs again have made."""
@@ -302,9 +305,9 @@ def _watched(process, name: str, logs) -> int:
 
 
 def _node_clone(job: Job) -> Path:
-    """Return the node's clone of a search's baseline; those of all searches of a repository share one DVC cache."""
+    """Return the node's clone for a search; those of all searches of a repository share one DVC cache."""
     home = Path(job.folder).expanduser() / hashlib.sha256(job.url.encode()).hexdigest()[:12]
-    project = home / f"{job.name}-{job.baseline[:12]}"
+    project = home / f"{job.name}-{job.commit[:12]}"
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / "clone.lock"):
         if not project.exists():

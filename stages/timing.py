@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distillery.data.files import read_json, write_json
+from distillery.data.files import file_digest, read_json, write_json
 from distillery.data.prepared import load_info, load_split
 from distillery.export.formats import FORMATS
 from distillery.learning.onnx_model import OnnxModel, load_onnx
@@ -18,6 +18,7 @@ from distillery.timing import cores, latency_and_throughput, processor, speedup
 PREPARED = Path("data/prepared")
 TEACHER, DISTILLED, EXPORTED = Path("models/teacher"), Path("models/distilled"), Path("models/exported")
 HEADLINE, TIMING = Path("metrics/evaluate.json"), Path("metrics/timing.json")
+RECEIPT = Path("models/timed.json")  # not in Git: a fresh clone, perhaps on another machine, has not measured yet
 
 
 def main(params, run) -> None:
@@ -35,6 +36,7 @@ def main(params, run) -> None:
     timing["formats"] = measure_formats(small, settings.rounds)
     where = machine(teacher, students)
     write_json(TIMING, timing | {"machine": where})
+    write_json(RECEIPT, {"teacher_sha256": teacher.digest, "student_sha256": file_digest(students.chosen)})
     run.metrics(timing)
     if "teacher" in timing:
         log_figure(run, timing, teacher, student, read_json(HEADLINE))

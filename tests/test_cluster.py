@@ -192,7 +192,7 @@ def test_transfer_on_a_cluster_writes_the_bytes_of_one_process_though_a_node_is_
 
 def test_what_runs_on_a_node_needs_nothing_of_this_project_to_begin(tmp_path):
     cloudpickle.register_pickle_by_value(search_ray)
-    job = search_ray.Job("url", "s", "ref", "base", [], "", {}, "folder")
+    job = search_ray.Job("url", "s", "ref", "commit", "base", [], "", {}, "folder")
     (tmp_path / "task").write_bytes(cloudpickle.dumps((search_ray.run_trial, search_ray.Logs, job)))
     script = f"from ray import cloudpickle; cloudpickle.load(open({str(tmp_path / 'task')!r}, 'rb'))"
     subprocess.run([sys.executable, "-I", "-c", script], cwd=tmp_path, check=True)

@@ -77,7 +77,7 @@ def check_members(folder: Path, said: str, members: np.ndarray, together: np.nda
     """The validation scores of an ensemble and of its members are those of these log-probabilities."""
     _, labels = prepared(folder, "validation")
     metrics = json.loads((folder / "metrics/train_teacher.json").read_text())
-    assert list(metrics["members"]) == ["network.keras", "planes.onnx"]
+    assert list(metrics["members"]) == ["network.h5", "planes.onnx"]
     for score, log_p in zip([*metrics["members"].values(), metrics], [*members, together], strict=True):
         assert score["val_accuracy"] == pytest.approx((log_p.argmax(axis=1) == labels).mean())
         assert score["val_loss"] == pytest.approx(-log_p[np.arange(len(labels)), labels].mean(), rel=1e-3)
