@@ -165,7 +165,9 @@ def test_mlkd_is_the_authors_sum_over_five_temperatures(teacher, student, temper
         expected += t**2 * entropy(p, q, axis=1).mean()
         expected += images * np.linalg.norm(p @ p.T - q @ q.T) ** 2 / len(p)
         expected += classes * np.linalg.norm(np.einsum("ic,id->cd", p, p) - np.einsum("ic,id->cd", q, q)) ** 2 / 4
-    loss = soft_loss("mlkd", None, teacher, student, temperature, images=images, classes=classes)
+    batch = len(teacher)  # by which the authors do not divide
+    weights = {"images": batch * images, "classes": batch**2 * classes}
+    loss = soft_loss("mlkd", None, teacher, student, temperature, **weights)
     assert 5 * temperature**2 * float(loss) == pytest.approx(expected, rel=1e-3, abs=1e-3 * max(1, temperature**2))
 
 

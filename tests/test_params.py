@@ -284,7 +284,7 @@ def test_invalid_value_of_any_type_is_rejected_by_name(tmp_path_factory, data, w
     wrong=SCALARS | st.lists(SCALARS) | st.dictionaries(st.text(min_size=1), SCALARS, max_size=3),
 )
 def test_wrong_nesting_is_rejected_by_name(tmp_path_factory, section, wrong):
-    assume((section, wrong) != ("transfer", {}))  # nothing need stand in it
+    assume(wrong != {} or section not in ("transfer", "timing"))  # nothing need stand in these
     with pytest.raises(InputError) as caught:
         load_params(write(tmp_path_factory.mktemp("params"), TREE | {section: wrong}))
     assert "\n" not in str(caught.value)
