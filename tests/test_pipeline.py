@@ -162,6 +162,13 @@ def test_evaluates_run_holds_everything_and_links_to_the_makers(pipeline):
     }
 
 
+def test_timings_run_holds_the_figure_with_latency(pipeline):
+    timing = tracked(pipeline, "workspace")["timing"]
+    names = {item.path for item in store(pipeline).list_artifacts(timing.info.run_id, "figures")}
+    assert names == {"figures/comparison_with_latency.png"}
+    assert timing.data.metrics["speedup.latency"] > 0
+
+
 def logged_student(folder: Path):
     client = store(folder)
     models = client.search_logged_models([client.get_experiment_by_name("distillery").experiment_id])
