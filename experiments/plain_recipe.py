@@ -3,8 +3,8 @@
     python -m experiments.run mnist --folder CLONE
     python -m experiments.plain_recipe mnist --folder CLONE --trials 20
 
-It trains in the clone, writes the trials to `results/<preset>/plain_recipe.json`, and prints the section
-`train_scratch` to put into the preset. The first trial is the students' own recipe. The test set is not touched.
+It trains in the clone, writes the trials to `results/<preset>/plain_recipe.json`, and prints what to put into the
+preset's section `train_scratch`. The first trial is the students' own recipe. The test set is not touched.
 """
 
 import json
@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,6 @@ import numpy as np
 from distillery.data.files import write_json
 from distillery.data.prepared import load_info
 from distillery.learning.augmentation import Policy
-from distillery.learning.metrics import negative_log_likelihood
 from distillery.students.plain_recipe import plain_recipe
 from distillery.students.training_set import load_training_set
 from experiments.run import RESULTS, preset_arguments, write_preset
@@ -48,7 +47,8 @@ def main() -> None:
     for number, recipe in enumerate(recipes(params, arguments.trials), start=1):
         trials.append(recipe | scores(params, recipe, params.student.seeds[: arguments.seeds]))
         print(f"trial {number} of {arguments.trials}: {trials[-1]}", flush=True)
-    best = max(trials, key=lambda trial: (trial["val_accuracy"], -trial["val_loss"]))
+    metric = "val_accuracy" if params.student.class_weights == "none" else "val_balanced_accuracy"
+    best = max(trials, key=lambda trial: (trial[metric], -trial["val_loss"]))
     kept = {"seeds": params.student.seeds[: arguments.seeds], "trials": trials, "best": trials.index(best) + 1}
     write_json(RESULTS / arguments.preset / "plain_recipe.json", kept)
     print("train_scratch:")
@@ -82,26 +82,30 @@ def recipes(params: Params, count: int) -> Iterator[dict[str, Any]]:
 
 
 def scores(params: Params, recipe: Mapping[str, Any], seeds: list[int]) -> dict[str, float]:
-    """Return accuracy and loss on validation images of students with a recipe, means over the seeds."""
+    """Return accuracy, balanced accuracy and loss on validation images of students with a recipe, means over seeds.
+
+    Args:
+        params: of the preset.
+        recipe: what to set otherwise in its section `train_scratch`.
+        seeds: one student each.
+    """
     # These import Keras, for which nobody waits who asks for help.
     from distillery.learning.models import student_spec
-    from distillery.learning.prediction import predict_logits
-    from distillery.students.train import SeedTrainer
+    from distillery.students.results import students_result
+    from distillery.students.train import SeedTrainer, train_students
 
     student, info = params.student, load_info(PREPARED)
-    plain = plain_recipe(student, SimpleNamespace(**recipe))
+    plain = plain_recipe(student, params.train_scratch.model_copy(update=recipe))
     spec = student_spec(student, info, plain.dropout)
     data = load_training_set(PREPARED, Policy(), 1, student.omit_classes, spec.size)
-    examples = replace(data.examples, views=None, augmentation=plain.augmentation)
+    fresh = replace(data, examples=replace(data.examples, views=None, augmentation=plain.augmentation))
     weights = data.class_weights(student.class_weights)
-    trainer = SeedTrainer(spec, plain.training, seeds[0], len(examples.indices), None, plain.label_smoothing, weights)
-    accuracies, losses = [], []
-    for seed in seeds:
-        model, _ = trainer.train(seed, examples, data.validation, lambda _: None, None)
-        logits = predict_logits(model, data.validation.images)
-        accuracies.append(float(np.mean(logits.argmax(axis=1) == data.validation.labels)))
-        losses.append(negative_log_likelihood(np.asarray(data.validation.labels), logits))
-    return {"val_accuracy": float(np.mean(accuracies)), "val_loss": float(np.mean(losses))}
+    images = len(fresh.examples.indices)
+    trainer = SeedTrainer(spec, plain.training, seeds[0], images, None, plain.label_smoothing, weights)
+    with TemporaryDirectory() as folder:
+        students = train_students(trainer, seeds, fresh, Path(folder), lambda *_: None)
+    metrics = students_result(students, data.validation.labels, len(info.classes), trainer.chosen_by).metrics
+    return {name: metrics[name] for name in ("val_accuracy", "val_balanced_accuracy", "val_loss")}
 
 
 if __name__ == "__main__":

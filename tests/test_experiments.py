@@ -1,10 +1,15 @@
 """The scripts behind RESULTS.md."""
 
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from conftest import SMALL, run
 
+from distillery.data.files import read_json
 from distillery.evaluation.comparison import mean_accuracy_interval
 from experiments import page
 from experiments.figures import temperature_and_alpha
@@ -118,3 +123,18 @@ def test_results_page_is_current(tmp_path, monkeypatch):
     monkeypatch.setattr(page, "PICTURES", tmp_path)
     page.main()
     assert (tmp_path / "RESULTS.md").read_text() == before
+
+
+def test_search_for_a_recipe_begins_with_the_students_own(shared_run, tmp_path):
+    clone = Path(shutil.copytree(shared_run, tmp_path / "clone", symlinks=True))
+    (clone / "presets/small.yaml").write_text(yaml.safe_dump(SMALL))
+    command = (sys.executable, "-m", "experiments.plain_recipe", "small", "--folder", ".", "--trials", "2")
+    section = run(clone, *command).stdout.partition("train_scratch:\n")[2]
+    kept = read_json(clone / "results/small/plain_recipe.json")
+    best = kept["trials"][kept["best"] - 1]
+    assert len(kept["trials"]) == 2
+    assert best["val_accuracy"] == max(trial["val_accuracy"] for trial in kept["trials"])
+    assert yaml.safe_load(section)["label_smoothing"] == best["label_smoothing"]
+    same = read_json(clone / "metrics/train_scratch.json")["same_recipe"]
+    scores = {name: kept["trials"][0][name] for name in ("val_accuracy", "val_balanced_accuracy", "val_loss")}
+    assert scores == pytest.approx({name: same[name] for name in scores}, rel=1e-5)
