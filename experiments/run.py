@@ -1,13 +1,16 @@
-"""Run presets as the README says, each in a clone, and keep metrics and answers in `results/<name>/`.
+r"""Run presets as the README says, each in a clone, and keep metrics and answers in `results/<name>/`.
 
     python -m experiments.run hinton cifar10
-    python -m experiments.run hinton_no_threes --as hinton_only_7_8 --set 'student.omit_classes=[0,1,2,3,4,5,6,9]'
+    python -m experiments.run hinton_no_threes --as hinton_only_7_8 --set 'student.omit_classes=[0,1,2,3,4,5,6,9]' \
+        --set 'student.seeds=[0,1,2,3,4]'
 
 The clones share this repository's DVC cache, so that a stage that ran once for the same code, parameters and data is
 restored and not run again. Commit first: a clone has what is committed.
 """
 
 import argparse
+import hashlib
+import json
 import os
 import platform
 import re
@@ -156,7 +159,7 @@ def keep(name: str, folder: Path, command: str, seconds: dict[str, float], not_r
     """Copy metrics and answers of a clone to `results/<name>/` and write beside them how they were made.
 
     Each stage keeps where and when it really ran: a stage that DVC restored from its cache keeps what an earlier
-    `run.json` here has of it.
+    `run.json` here has of the run that made the same outputs.
     """
     target = RESULTS / name
     target.mkdir(parents=True, exist_ok=True)
@@ -175,9 +178,16 @@ def keep(name: str, folder: Path, command: str, seconds: dict[str, float], not_r
         "environment": facts()["environment"],
         "versions": {package: version(package) for package in ("keras", "tensorflow", "numpy")},
     }
-    stages = {stage: earlier.get("stages", {}).get(stage) for stage in not_run}
-    stages |= {stage: {"seconds": round(value, 1)} | made for stage, value in seconds.items()}
+    locks = yaml.safe_load((folder / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+    outs = {stage: _digest(lock["outs"]) for stage, lock in locks.items()}
+    before = {stage: ran for stage, ran in earlier.get("stages", {}).items() if ran and ran.get("outs") == outs[stage]}
+    stages = {stage: before.get(stage) for stage in not_run}
+    stages |= {stage: {"seconds": round(value, 1), "outs": outs[stage]} | made for stage, value in seconds.items()}
     write_json(target / "run.json", {"command": command, "stages": stages})
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from conftest import SMALL, run
 from distillery.data.files import read_json
 from distillery.evaluation.comparison import mean_accuracy_interval
 from experiments import page
+from experiments import run as presets
 from experiments.figures import temperature_and_alpha
 from experiments.grid import pairs
 from experiments.run import stage_times
@@ -37,6 +38,30 @@ def test_stage_times_are_the_seconds_between_dvcs_lines():
     seconds, not_run = stage_times(lines, clock=lambda: next(ticks))
     assert seconds == {"transfer": 1, "evaluate": 1}
     assert not_run == ["prepare", "train_teacher"]
+
+
+def test_a_stage_from_the_cache_keeps_the_record_of_the_run_that_made_its_outputs(tmp_path, monkeypatch):
+    folder = tmp_path / "clone"
+    for name in ("metrics/evaluate.json", "params.yaml", "models/answers.npz"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("{}")
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@localhost")
+    run(folder, "git", "init", "--quiet")
+    run(folder, *git, "commit", "--quiet", "--allow-empty", "--message", "a")
+    monkeypatch.setattr(presets, "RESULTS", tmp_path / "results")
+
+    def kept(teacher: str, seconds: dict[str, float], not_run: list[str]) -> dict:
+        stages = {"train_teacher": {"outs": [{"md5": teacher}]}, "distill": {"outs": [{"md5": "b"}]}}
+        (folder / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
+        presets.keep("preset", folder, "dvc repro", seconds, not_run)
+        return read_json(tmp_path / "results/preset/run.json")["stages"]
+
+    first = kept("a", {"train_teacher": 60.0, "distill": 20.0}, [])
+    assert first["train_teacher"]["seconds"] == 60
+    again = kept("a", {"distill": 21.0}, ["train_teacher"])
+    assert again["train_teacher"] == first["train_teacher"]
+    assert again["distill"]["seconds"] == 21
+    assert kept("of another preset", {"distill": 22.0}, ["train_teacher"])["train_teacher"] is None
 
 
 @pytest.mark.parametrize(
