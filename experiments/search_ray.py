@@ -9,7 +9,6 @@ import hashlib
 import itertools
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -23,7 +22,8 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from distillery.data.errors import InputError
-from experiments.search_trials import LAST_LINES, Snapshot, Worker, experiment_ref, git
+from distillery.distillation.ray_cluster import connect
+from experiments.search_trials import Snapshot, Worker, experiment_ref, git, last_lines
 from pipeline.machine import ARITHMETIC, THREADS
 
 try:
@@ -46,8 +46,6 @@ class Job:
         url: of the Git remote.
         name: of the search.
         ref: what Git calls the state from which trials start.
-        dvc_config: the text of `.dvc/config.local`, with the remote and how to enter it; None where there is none.
-        variables: of the environment.
         commit: that state.
         baseline: the commit below which DVC lists the trials.
         omitted: classes that students never see.
@@ -96,14 +94,7 @@ class Cluster:
         if not _answer("dvc", "config", "core.remote"):
             raise InputError("--ray: DVC has no default remote; `dvc remote add --default storage s3://…` names one")
         cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the nodes have no such module yet
-        try:
-            if address != "auto":  # Ray itself would ask for minutes
-                host, _, port = address.rpartition(":")
-                socket.create_connection((host, int(port)), timeout=5).close()
-            ray.init(address=address, log_to_driver=False, logging_level="error")
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"--ray: found {address!r}; no cluster answers there ({reason})") from None
+        connect("--ray", address)
         self.variables = {
             name: value for name, value in os.environ.items() if name.startswith(CARRIED) or ARITHMETIC.fullmatch(name)
         }
@@ -238,8 +229,7 @@ class RayProcess:
 
     def last_lines(self) -> list[str]:
         """Return the last lines that it printed."""
-        lines = self.log.read_bytes()[self._begun :].decode(errors="replace").splitlines()
-        return [line for line in lines if line.strip()][-LAST_LINES:]
+        return last_lines(self.log, self._begun)
 
     def _write(self, text: str) -> None:
         with open(self.log, "a", encoding="utf-8") as file:

@@ -294,8 +294,13 @@ class Process:
 
     def last_lines(self) -> list[str]:
         """Return the last lines that it printed."""
-        lines = self.log.read_bytes()[self._begun :].decode(errors="replace").splitlines()
-        return [line for line in lines if line.strip()][-LAST_LINES:]
+        return last_lines(self.log, self._begun)
+
+
+def last_lines(log: Path, begun: int) -> list[str]:
+    """Return the last lines of a log that are not empty, from a byte on."""
+    lines = log.read_bytes()[begun:].decode(errors="replace").splitlines()
+    return [line for line in lines if line.strip()][-LAST_LINES:]
 
 
 def stop_group(number: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distillery.data.errors import InputError
+from distillery.distillation.ray_cluster import connect
 from distillery.teachers.teacher import load_teacher
 
 AHEAD = 2  # batches for each place where one is computed: one is computed while the next travels
@@ -37,23 +36,11 @@ class TeacherOnRay:
     """
 
     def __init__(self, folder: Path, address: str):
-        try:
-            import ray
-        except ImportError:
-            missing = "RAY_ADDRESS: is set, and Ray is not installed; pip install -r requirements/ray.txt"
-            raise InputError(missing) from None
+        connect("RAY_ADDRESS", address, runtime_env={"py_modules": [str(PACKAGE)]})
+        import ray
 
         self._teacher = load_teacher(folder)
         self.digest = self._teacher.digest
-        try:
-            if address != "auto":  # Ray itself would ask for minutes
-                host, _, port = address.rpartition(":")
-                socket.create_connection((host, int(port)), timeout=5).close()
-            package = {"py_modules": [str(PACKAGE)]}
-            ray.init(address=address, runtime_env=package, log_to_driver=False, logging_level="error")
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"RAY_ADDRESS: found {address!r}; no cluster answers there ({reason})") from None
         self._cpus, self._gpus = len(os.sched_getaffinity(0)), min(1, ray.cluster_resources().get("GPU", 0))
         files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         self._files = ray.put(files)
