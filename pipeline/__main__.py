@@ -21,13 +21,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from distillery.data.errors import InputError
 from pipeline.machine import difference, facts, fix_settings, shown_facts
 from pipeline.params import load_params
 from pipeline.presets import preset_costs, write_preset
+from pipeline.processes import Processes, follow, join, leave, loss_told, processes_of, share_folder
 from pipeline.recovery import recover
-from pipeline.resume import resume_directory
+from pipeline.resume import resume_directory, stage_fingerprint
 from pipeline.stages import description, out_named, sections, stage_deps, stage_names
 from pipeline.tracking.run_log import RunLog
 
@@ -49,9 +51,11 @@ def run_stage(stage: str) -> None:
     show_change_to_git("params.yaml")
     params = load_params()
     flat = params.flat()
-    fix_settings()
-    with quiet_import(), without_wrappers() if "distillery/learning" in stage_deps(stage, flat) else nullcontext():
-        module = importlib.import_module(f"stages.{stage}")
+    processes = processes_of(stage, flat)
+    if processes and processes.number:
+        follow(stage, processes)
+        return
+    module = prepared_stage(stage, flat, processes)
     own = {key: value for key, value in flat.items() if key.split(".")[0] in sections(stage)}
     machine = {f"distillery.{name}": value for name, value in facts().items()}
     if "resume_folder" not in inspect.signature(module.main).parameters:
@@ -64,7 +68,30 @@ def run_stage(stage: str) -> None:
         print(f"computed by {shown_facts()}", flush=True)
         if differing := difference(out_named("timing.json")):
             print(f"note: the results here came from another machine ({differing}): the last digits will differ")
-        module.main(params, run, folder)
+        with loss_told(processes):
+            if processes:
+                share_folder(processes, folder)
+            module.main(params, run, folder)
+            if processes:
+                leave(processes)
+
+
+def prepared_stage(stage: str, flat: dict[str, Any], processes: Processes | None) -> ModuleType:
+    """Fix the settings, join the processes that run a stage together, and return its module.
+
+    Args:
+        stage: its name in `dvc.yaml`.
+        flat: all parameters, flat.
+        processes: None where this one runs it alone.
+
+    Raises:
+        InputError: when a setting is invalid, or the processes do not come together.
+    """
+    fix_settings()
+    with quiet_import(), without_wrappers() if "distillery/learning" in stage_deps(stage, flat) else nullcontext():
+        if processes:
+            join(processes, stage_fingerprint(stage, flat))
+        return importlib.import_module(f"stages.{stage}")
 
 
 def show_change_to_git(path: str) -> None:

@@ -193,7 +193,9 @@ class Training(Section):
         ge=1, le=10_000, description="steps that run before control returns to Python; under TensorFlow"
     )
     devices: int = Field(
-        ge=1, le=64, description="devices of this host that share each batch; more than 1 with `KERAS_BACKEND=jax`"
+        ge=1,
+        le=1024,
+        description="devices that share each batch, on one host or on several; more than 1 with `KERAS_BACKEND=jax`",
     )
 
     @field_validator("devices")
@@ -661,8 +663,8 @@ ACCEPTED = {  # of parameters whose check is a function
     "distill.method": "the name of a file in `methods/`",
     "student.omit_classes": "list of names; two classes must be left",
     "student.seeds": "1 to 100 different whole numbers, or their count",
-    "student.devices": "a divisor of the batch size, from 1 to 64",
-    "train_teacher.devices": "a divisor of the batch size, from 1 to 64",
+    "student.devices": "a divisor of the batch size, from 1 to 1024",
+    "train_teacher.devices": "a divisor of the batch size, from 1 to 1024",
     "distill.folds": "0, or 2 to 100",
 }
 

@@ -14,7 +14,7 @@ from distillery.data.tables import write_table
 from distillery.learning.augmentation import policy_of
 from distillery.learning.batches import Batches, Examples
 from distillery.learning.checkpoint import Checkpoint
-from distillery.learning.devices import check_devices
+from distillery.learning.devices import check_devices, own_part
 from distillery.learning.metrics import (
     balanced_accuracy,
     confusion_matrix,
@@ -216,7 +216,7 @@ def train_on_labels(
     model = build_model(spec, settings.seed, precision, settings.devices)
     policy, classes = policy_of(settings), len(info.classes)
     examples = Examples(train.images, train.labels, augmentation=policy, classes=classes)
-    batches = Batches(examples, settings.batch_size, settings.seed, settings.devices)
+    batches = Batches(examples, settings.batch_size, settings.seed, settings.devices, part=own_part())
     compile_model(model, settings, len(batches), label_smoothing=0.0)
     result = fit(model, batches, validation, settings.epochs, on_epoch_end, checkpoint)
     return float32_copy(model, spec, settings.seed), result

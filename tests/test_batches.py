@@ -73,6 +73,28 @@ def test_on_several_devices_only_the_rest_of_an_epoch_is_left_out(digits):
     assert left_out[0] != left_out[1]
 
 
+@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("fresh", [None, Policy(max_shift=1), Policy(max_shift=1, crop=0.5, mixup=0.4, cutmix=1.0)])
+@pytest.mark.parametrize("segment_bytes", [30_000, 2**28])
+def test_the_parts_of_several_processes_are_the_batches_of_one(digits, processes, fresh, segment_bytes):
+    images, labels = digits
+    logits = np.arange(len(labels), dtype=np.float32).reshape(1, -1, 1)
+    views = Views(Policy(max_shift=2, mixup=0.2), len(labels), 1) if fresh is None else None
+    examples = Examples(images, labels, None, views, {"logits": logits}, fresh, classes=10)
+    options = {"seed": 3, "devices": 4, "segment_bytes": segment_bytes}
+    whole = epoch_of(Batches(examples, 64, **options), 2)
+    parts = [Batches(examples, 64, **options, part=(number, processes)) for number in range(processes)]
+    found = [epoch_of(part, 2) for part in parts]
+    assert {(len(part), part.batch_size) for part in parts} == {(29, 64 // processes)}
+    for place, expected in enumerate(whole):
+        for start in range(0, 1796, 64):
+            batch = expected[start : start + 64]
+            own = len(batch) // processes
+            first = start // processes
+            joined = np.concatenate([part[place][first : first + own] for part in found])
+            np.testing.assert_array_equal(joined, batch)
+
+
 def examples_of(digits, views: int, omitted: int | None = None, **teacher) -> Examples:
     images, labels = digits[0][:1000], digits[1][:1000]
     indices = np.flatnonzero(labels != omitted)

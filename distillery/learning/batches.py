@@ -61,6 +61,10 @@ class Batches:
         seed: with the epoch it gives the order, with the batch the fresh augmentation.
         devices: that share a batch equally: up to so many images less one, others each epoch, are left out.
         segment_bytes: of images and teacher outputs in a segment, about; a batch at least.
+        part: which part of each batch to give, from 0, and of how many: of several processes each has its own.
+
+    Attributes:
+        batch_size: images per batch, of this part.
     """
 
     def __init__(
@@ -70,8 +74,10 @@ class Batches:
         seed: int,
         devices: int = 1,
         segment_bytes: int = SEGMENT_BYTES,
+        part: tuple[int, int] = (0, 1),
     ):
-        self._examples, self.batch_size, self._seed = examples, batch_size, seed
+        self._examples, self._whole, self._seed, self._part = examples, batch_size, seed, part
+        self.batch_size = batch_size // part[1]
         self._indices = examples.shown()
         self._some_unknown = bool((examples.labels[self._indices] < 0).any())
         self._shown = len(self._indices) // devices * devices
@@ -82,7 +88,7 @@ class Batches:
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return math.ceil(self._shown / self.batch_size)
+        return math.ceil(self._shown / self._whole)
 
     def segments(self, epoch: int) -> Iterator[tuple[np.ndarray, Targets]]:
         """Yield images as raw uint8 pixels (m, height, width, channels), and their targets, segment by segment.
@@ -96,17 +102,32 @@ class Batches:
         """
         random = generator(Purpose.ORDER, self._seed, epoch)
         order = self._indices[random.permutation(len(self._indices))[: self._shown]]
+        mixed = self._examples.augmentation is not None and self._examples.augmentation.mixes
         for start in range(0, len(order), self._segment_rows):
-            indices = order[start : start + self._segment_rows]
+            segment = order[start : start + self._segment_rows]
+            own = self._own_rows(len(segment))
+            made = np.ones_like(own) if mixed else own  # images of other parts may be mixed into those of this one
+            indices = segment[made]
             numbers = self._view_numbers(indices, epoch)
             images, outputs = self._read(indices, numbers)
-            labels = []
-            for place in range(0, len(indices), self.batch_size):
-                batch = slice(place, place + self.batch_size)
-                where = [epoch, (start + place) // self.batch_size]
-                labels.append(self._augment(images[batch], indices[batch], numbers[batch], where))
-            images, labels = resized(images, self._examples.size), np.concatenate(labels)
-            yield images, {"labels": labels, **outputs} if outputs else labels
+            labels, done = [], 0
+            for place in range(0, len(segment), self._whole):
+                rows = made[place : place + self._whole]
+                batch = slice(done, done + np.count_nonzero(rows))
+                where = [epoch, (start + place) // self._whole]
+                labels.append(self._augment(images[batch], indices[batch], numbers[batch], where, rows))
+                done = batch.stop
+            labels = np.concatenate(labels)
+            if not np.array_equal(made, own):
+                images, labels, outputs = images[own], labels[own], {name: all_[own] for name, all_ in outputs.items()}
+            yield resized(images, self._examples.size), {"labels": labels, **outputs} if outputs else labels
+
+    def _own_rows(self, segment: int) -> np.ndarray:
+        """Return which rows of a segment of so many are in this part of their batch, bool, (segment,)."""
+        place = np.arange(segment) % self._whole
+        batches = np.arange(segment) // self._whole
+        sizes = np.minimum(self._whole, segment - batches * self._whole)
+        return place * self._part[1] // sizes == self._part[0]
 
     def _read(self, indices: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Return images and teacher outputs at these indices.
@@ -132,13 +153,16 @@ class Batches:
         views = self._examples.views
         return np.zeros(len(indices), int) if views is None else (indices + epoch) % views.count
 
-    def _augment(self, images: np.ndarray, indices: np.ndarray, numbers: np.ndarray, place: list[int]) -> np.ndarray:
+    def _augment(
+        self, images: np.ndarray, indices: np.ndarray, numbers: np.ndarray, place: list[int], rows: np.ndarray
+    ) -> np.ndarray:
         """Show a batch's images in their views, in place, and return their labels.
 
         Args:
             images: uint8, (m, height, width, channels).
             indices, numbers: of the images and of their views, (m,).
             place: the epoch and the number of the batch.
+            rows: which of the whole batch they are, bool, (batch,), m of them true.
         """
         examples = self._examples
         labels, size = examples.labels[indices], images.shape[1:3]
@@ -149,7 +173,8 @@ class Batches:
         if self._some_unknown and labels.ndim == 1:
             labels = mixing.mixed_labels(labels, labels, np.zeros(len(labels)), examples.classes)
         if examples.augmentation not in (None, Policy()):
-            drawn = draw(examples.augmentation, len(indices), generator(Purpose.AUGMENTATION, self._seed, *place))
+            random = generator(Purpose.AUGMENTATION, self._seed, *place)
+            drawn = draw(examples.augmentation, len(rows), random)[rows]  # the same whatever part of the batch
             images[:] = apply(images, drawn, pictures_to_crop(examples.augmentation, examples.images, indices))
             if examples.augmentation.mixes:
                 partner = drawn["partner"]

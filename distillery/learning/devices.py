@@ -1,4 +1,4 @@
-"""Several devices of one host that share each batch, under JAX; and whether XLA is faster on what there is."""
+"""Devices that share each batch, under JAX, of one process or of several; and whether XLA is faster here."""
 
 import keras
 
@@ -22,16 +22,30 @@ def check_devices(parameter: str, devices: int) -> None:
             f"params.yaml: {parameter}: found {devices}; accepted: 1 under {keras.backend.backend()}, or several with"
             " the environment variable KERAS_BACKEND=jax"
         )
-    found = keras.distribution.list_devices()
+    found, (_, processes) = keras.distribution.list_devices(), own_part()
+    if processes > 1 and devices != len(found):
+        raise InputError(
+            f"params.yaml: {parameter}: found {devices}; accepted: {len(found)}, all of the {processes} processes"
+        )
     if devices > len(found):
         raise InputError(f"params.yaml: {parameter}: found {devices}; this host has {len(found)}: {', '.join(found)}")
 
 
+def own_part() -> tuple[int, int]:
+    """Return the number of this process among those that train together, from 0, and how many they are."""
+    if keras.backend.backend() != "jax":
+        return 0, 1
+    import jax  # where it is no backend it may not be installed
+
+    return jax.process_index(), jax.process_count()
+
+
 def share_batches(devices: int) -> None:
     """Distribute the models that are built from now on: each device has a copy of the weights and a part of a batch."""
-    shared = (
-        keras.distribution.DataParallel(devices=keras.distribution.list_devices()[:devices]) if devices > 1 else None
-    )
+    shared = None
+    if devices > 1:
+        taken = keras.distribution.list_devices()[:devices]
+        shared = keras.distribution.DataParallel(devices=taken, auto_shard_dataset=False)  # see `Batches`
     keras.distribution.set_distribution(shared)
 
 

@@ -13,7 +13,7 @@ from distillery.data.files import file_digest
 from distillery.data.prepared import DatasetInfo, Split
 from distillery.learning.batches import Batches, Examples
 from distillery.learning.checkpoint import Checkpoint, Epoch
-from distillery.learning.devices import check_devices
+from distillery.learning.devices import check_devices, own_part
 from distillery.learning.models import ModelSpec, build_model
 from distillery.learning.onnx_writer import write_onnx
 from distillery.learning.precision import resolve_precision
@@ -140,7 +140,7 @@ class SeedTrainer:
         training = self._training
         assign(self._training_model.variables, values(self._distil(self._build(seed)).variables))
         assign(self._training_model.optimizer.variables, self._initial_optimizer_state)
-        batches = Batches(examples, training.batch_size, seed, devices=training.devices)
+        batches = Batches(examples, training.batch_size, seed, training.devices, part=own_part())
         result = fit(
             self._training_model, batches, validation, training.epochs, on_epoch_end, checkpoint, self.chosen_by
         )
