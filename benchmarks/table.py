@@ -21,6 +21,7 @@ MEASUREMENTS = (
     "timing",
     "taken_teacher",
     "photographs",
+    "cluster",
 )
 ANOTHER = "precision_zen_4"  # a processor whose bfloat16 is faster than float32, measured before
 FILTERS = {

@@ -171,7 +171,8 @@ def loss_told(processes: Processes | None) -> Iterator[None]:
         if processes is None or not STATUS.match(str(error)):
             raise
         raise InputError(
-            f"process {processes.number} of {processes.count} lost the others ({reason(error)}); {AGAIN}"
+            f"process {processes.number} of {processes.count} lost the others"
+            f" ({reason(str(error).split('Error dispatching computation: ')[-1])}); {AGAIN}"
         ) from error
 
 
