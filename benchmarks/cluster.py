@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -27,7 +28,8 @@ METRICS, PARAMETERS = 20, 40  # of a run
 WRITTEN = 20  # runs that MLflow writes itself, before and after the others are copied
 PORT = 5077
 IMAGES, SIDE = 4_000, 96
-PARTS = ("experiments", "runs", "rows", "alone", "ray")
+STAGES = 3  # that each experiment runs anew
+PARTS = ("experiments", "run_cache", "runs", "rows", "alone", "ray")
 
 
 def main() -> dict:
@@ -90,6 +92,33 @@ def experiments() -> dict[str, float]:
         }
 
 
+def run_cache() -> dict[str, float]:
+    """Time `dvc fetch --run-cache` beside `dvc fetch`, with what many experiments left in a remote that is a folder.
+
+    The data are not in the remote, so that either ends with exit code 1, after the run cache.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, remote = Path(temporary) / "clone", Path(temporary) / "storage"
+        clone(folder)
+        for number in range(EXPERIMENTS * STAGES):
+            key = sha256(f"{number % STAGES}".encode()).hexdigest()
+            entry = remote / "runs" / key[:2] / key / sha256(f"{number}".encode()).hexdigest()
+            entry.parent.mkdir(parents=True, exist_ok=True)
+            entry.write_text("cmd: python -m pipeline distill\n" + "x" * 2000)
+
+        def run(*words: str, check: bool = True) -> None:
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            subprocess.run(["dvc", *words], cwd=folder, env=environment(), check=check, **quiet)
+
+        run("cache", "dir", "--local", str(Path(temporary) / "cache"))
+        run("remote", "add", "--local", "--default", "storage", str(remote))
+        without = seconds(lambda: run("fetch", "distill", check=False))
+        first = seconds(lambda: run("fetch", "--run-cache", "distill", check=False))
+        entries = sum(path.is_file() for path in (Path(temporary) / "cache").rglob("*"))
+        again = seconds(lambda: run("fetch", "--run-cache", "distill", check=False))
+        return {"without": without, "first": first, "again": again, "entries": entries}
+
+
 @contextmanager
 def mlflow_server(database: str, folder: str) -> Iterator[str]:
     """Yield the address of an MLflow server on a database."""
@@ -146,7 +175,7 @@ def runs() -> dict[str, float]:
     from mlflow.entities import Metric, Param, RunTag
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_HTTP_REQUEST_TIMEOUT": "600"}
     with tempfile.TemporaryDirectory() as folder, pgserver.get_server(folder, cleanup_mode="stop") as postgresql:
         store = SqlAlchemyStore(postgresql.get_uri(), f"{folder}/artifacts")
         experiment = store.create_experiment("many")
@@ -173,6 +202,7 @@ def runs() -> dict[str, float]:
                 "write_alone": alone,
                 "write_among": among,
                 "find_by_tag": find(f"tags.`distillery.repro` = 'key-{RUNS // 2}'"),
+                "best_ten": find("", 1, 10, ["metrics.metric_0 DESC"]),
                 "best_thousand": find("", 1, 1000, ["metrics.metric_0 DESC"]),
             }
 

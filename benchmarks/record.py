@@ -14,7 +14,7 @@ from distillery.timing import processor
 from experiments.run import ROOT
 
 NUMBERS = ROOT / "benchmarks" / "measured"
-PACKAGES = ("keras", "tensorflow", "torch", "numpy")
+PACKAGES = ("keras", "tensorflow", "torch", "numpy", "dvc", "mlflow", "ray")
 
 
 def report(line: str) -> None:

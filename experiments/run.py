@@ -165,7 +165,8 @@ def keep(name: str, folder: Path, command: str, seconds: dict[str, float], not_r
     target.mkdir(parents=True, exist_ok=True)
     earlier = read_json(target / "run.json") if (target / "run.json").is_file() else {}
     for path in sorted((folder / "metrics").glob("*.json")):
-        shutil.copy(path, target / path.name)
+        if path.name != "headline.json":  # what it has stands in evaluate.json
+            shutil.copy(path, target / path.name)
     for path in (folder / "params.yaml", folder / "models/answers.npz"):
         shutil.copy(path, target / path.name)
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
