@@ -30,6 +30,7 @@ DEVICES = {  # of the stages that train
     "distill": "student.devices",
     "train_scratch": "student.devices",
 }
+WAIT_SECONDS = 240.0  # for the others; after 300 JAX aborts a process, with a page of messages
 STATUS = re.compile(r"[A-Z_]+: ")  # with which what XLA says begins, `UNKNOWN: Gloo AllGather failed: …`
 AGAIN = "start all of them again, and training goes on after the last epoch that was finished"
 
@@ -96,8 +97,10 @@ def join(processes: Processes, fingerprint: str) -> None:
         processes: those to join.
         fingerprint: of the stage's work, hexadecimal.
 
+    Where they do not come this process ends with a line and exit code 1, while JAX still waits.
+
     Raises:
-        InputError: when they do not come within Keras's five minutes, or one has other parameters, code or data.
+        InputError: when one has other parameters, code or data.
     """
     if os.environ["KERAS_BACKEND"] != "jax":
         return  # `check_devices` says so
@@ -107,8 +110,12 @@ def join(processes: Processes, fingerprint: str) -> None:
     # Else a process that loses another is aborted a minute and a half later, with a page of messages.
     jax.config.update("jax_enable_recoverability", True)
     print(f"process {processes.number} of {processes.count}: waiting for the others at {processes.address}", flush=True)
+    waiting = threading.Timer(WAIT_SECONDS, give_up, [processes])
+    waiting.daemon = True
+    waiting.start()
     with loss_told(processes):
         keras.distribution.initialize()
+        waiting.cancel()
         from jax.experimental.multihost_utils import process_allgather
 
         works = process_allgather(np.frombuffer(bytes.fromhex(fingerprint), np.uint8))
@@ -121,6 +128,13 @@ def join(processes: Processes, fingerprint: str) -> None:
             f"process {', '.join(others)} of {processes.count} has other parameters, code, data or versions of packages"
             " than process 0; accepted: the same clone, and the same data by `dvc pull`"
         )
+
+
+def give_up(processes: Processes) -> None:
+    """End this process, which waits inside JAX and cannot be told."""
+    found = f"the {processes.count} processes did not come together at {processes.address} within {WAIT_SECONDS:.0f} s"
+    print(f"{found}; accepted: as many as {COUNT} says, all with the same {ADDRESSES}", flush=True)
+    os._exit(1)
 
 
 def share_folder(processes: Processes, folder: Path) -> None:

@@ -127,6 +127,16 @@ def test_two_processes_have_the_history_of_one_killed_or_not(together, tmp_path,
 
 
 @pytest.mark.long
+def test_a_process_whose_others_do_not_come_ends_with_a_line(together):
+    soon = "from pipeline import __main__, processes; processes.WAIT_SECONDS = 5.0; __main__.main()"
+    shared = {ADDRESSES: f"127.0.0.1:{free_port()}", COUNT: "2", NUMBER: "0", "KERAS_BACKEND": "jax"}
+    folder = together.folders[0]
+    answer = run(folder, "python", "-c", soon, "train_teacher", check=False, **shared, DVC_ROOT=str(folder))
+    assert answer.returncode == 1
+    assert "the 2 processes did not come together" in answer.stdout.splitlines()[-1]
+
+
+@pytest.mark.long
 def test_a_process_with_other_work_stops_all_of_them(together):
     change_params(together.folders[1], {"train_teacher": {"epochs": 5}})
     for process in together.start("train_teacher"):
