@@ -96,7 +96,7 @@ def take(params, info: DatasetInfo, parts: dict[str, Split], run) -> TakenTeache
     """Write the teacher that the user named, say what was found out of it, and return it."""
     settings = params.train_teacher
     print(f"the teacher is {settings.model}; it is not trained", flush=True)
-    parts["test"] = load_split(PREPARED, "test")  # of a table the rows
+    parts |= {part: load_split(PREPARED, part) for part in info.sizes if part not in parts}  # of a table the rows
     taken = take_teacher(settings, info, parts, TEACHER, params.prepare.dataset)
     for found in (*taken.members.values(), taken):
         say(found)

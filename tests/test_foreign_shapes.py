@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from scipy.special import softmax
 
 from distillery.data.errors import InputError
+from distillery.teachers.classes import matched
 from distillery.teachers.conventions import convention
 from distillery.teachers.outputs import kind_of, logits_of
 from distillery.teachers.take import take_teacher
@@ -89,6 +90,63 @@ def test_external_weights_in_a_folder_of_their_own(tmp_path):
     described, answers = taken(tmp_path, tmp_path / "own")
     assert sorted(described["files"]) == ["model.onnx", "weights/all.bin"]
     np.testing.assert_allclose(answers, probabilities(fit(PARTS["train"], UNIT), TEST, UNIT), atol=1e-5)
+
+
+def test_grey_images_for_a_colour_network_that_says_no_channels(tmp_path):
+    grey = {part: pictures(len(split.labels), (8, 8, 1), number) for number, (part, split) in enumerate(PARTS.items())}
+    model, info = fit(grey["train"], UNIT), info_of(grey)
+    kernel = np.moveaxis(model.coef_.reshape(-1, 8, 8, 3), -1, 1).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "kernel", "bias"], ["logits"])],
+        "convolution",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch_size", "num_channels", "height", "width"])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, None)],
+        [
+            numpy_helper.from_array(array.astype(np.float32), name)
+            for name, array in (("kernel", kernel), ("bias", model.intercept_))
+        ],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "own.onnx"
+    )
+    take_teacher(settings(tmp_path / "own.onnx"), info, grey, tmp_path / "teacher", "pictures")
+    found = load_teacher(tmp_path / "teacher").outputs(grey["test"].images)["logits"]
+    expected = probabilities(model, grey["test"].images, UNIT)
+    np.testing.assert_allclose(softmax(found.astype(float), axis=1), expected, atol=1e-5)
+
+
+def test_files_that_are_links_as_hugging_face_keeps_them(tmp_path):
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "own").mkdir()
+    write_linear(tmp_path / "own/model.onnx", fit(PARTS["train"], UNIT), (8, 8, 3), external=True)
+    for name, blob in (("model.onnx", "0a1b"), ("model.onnx.data", "2c3d")):
+        (tmp_path / "own" / name).rename(tmp_path / "blobs" / blob)
+        (tmp_path / "own" / name).symlink_to(tmp_path / "blobs" / blob)
+    _, answers = taken(tmp_path, tmp_path / "own")
+    np.testing.assert_allclose(answers, probabilities(fit(PARTS["train"], UNIT), TEST, UNIT), atol=1e-5)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_operators_that_onnx_runtime_merged_are_run_and_not_counted(tmp_path, named):
+    path = write_linear(tmp_path / "own.onnx", fit(PARTS["train"], UNIT), (8, 8, 3))
+    model = onnx.load(path)
+    gemm = model.graph.node[-1]
+    gemm.op_type, gemm.domain = "FusedGemm", "com.microsoft"
+    gemm.attribute.append(helper.make_attribute("activation", "LeakyRelu"))
+    gemm.attribute.append(helper.make_attribute("activation_alpha", 1.0))
+    if named:
+        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    onnx.save(model, path)
+    described, answers = taken(tmp_path, path)
+    np.testing.assert_allclose(answers, probabilities(fit(PARTS["train"], UNIT), TEST, UNIT), atol=1e-5)
+    assert described["multiply_adds"] is None
+
+
+def test_names_that_differ_in_case_or_signs_alone_are_told_apart():
+    for names in (["a", "A"], ["C++", "C", "C#"], ["+1", "-1"]):
+        assert matched(names, names[::-1]) == [[number] for number in reversed(range(len(names)))]
+    assert matched(["CAT", "dog"], ["Dog", "cat"]) == [[1], [0]]
+    assert matched(["CAT", "Cat"], ["cat", "dog"]) is None
 
 
 def test_names_that_are_fewer_than_the_outputs(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from scipy.special import softmax
 
 from distillery.data.errors import InputError
 from distillery.teachers.configuration import pixels_beside, pixels_of_file
+from distillery.teachers.table import rows_of
 from distillery.teachers.take import take_teacher
 from distillery.teachers.teacher import load_teacher
 
@@ -60,7 +62,18 @@ def test_columns_by_name_and_in_another_order(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "way", ["semicolons", "decimal commas", "tabs", "pandas's numbers", "paths as index", "a label", "percent"]
+    "way",
+    [
+        "semicolons",
+        "decimal commas",
+        "tabs",
+        "pandas's numbers",
+        "paths as index",
+        "a label",
+        "a confidence",
+        "whether it is right",
+        "percent",
+    ],
 )
 def test_ways_to_write_a_table(tmp_path, way):
     rows, path = table(), tmp_path / ("outputs.parquet" if way == "paths as index" else "outputs.csv")
@@ -73,10 +86,32 @@ def test_ways_to_write_a_table(tmp_path, way):
         rows.to_csv(path, sep=";", decimal=",", index=False)
     elif way == "a label":
         rows.assign(label=3).to_csv(path, index=False)
+    elif way == "a confidence":
+        rows.assign(confidence=rows[CLASSES].max(axis=1)).to_csv(path, index=False)
+    elif way == "whether it is right":
+        rows.assign(correct=np.arange(len(rows)) % 2).to_csv(path, index=False)
     else:
         rows.to_csv(path, sep={"semicolons": ";", "tabs": "\t"}.get(way, ","), index=way == "pandas's numbers")
     found = taken(tmp_path, path).outputs(PARTS["test"].images)["logits"]
     np.testing.assert_allclose(softmax(found.astype(float), axis=1), expected, atol=1e-5)
+
+
+def test_images_without_labels_have_rows_too(tmp_path):
+    extra = pictures(20, seed=4)
+    parts = PARTS | {"unlabelled": replace(extra, labels=np.full(20, -1, np.int32))}
+    files = FILES | {"unlabelled": [f"unlabelled/{number}.png" for number in range(20)]}
+    more = table().head(20).assign(path=files["unlabelled"])
+    pd.concat([table(), more]).to_csv(tmp_path / "outputs.csv", index=False)
+    info = info_of(parts, files=files)
+    take_teacher(settings(tmp_path / "outputs.csv"), info, parts, tmp_path / "teacher", "/data/pictures")
+    found = load_teacher(tmp_path / "teacher").outputs(extra.images)["logits"]
+    np.testing.assert_allclose(softmax(found.astype(float), axis=1), more[CLASSES].to_numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("names", [["photos/cat/1.png", "dog/1.png"], ["photos/photos/cat/1.png", "photos/dog/1.png"]])
+def test_a_folder_may_have_the_name_of_the_data_sets(names):
+    files = {"train": ["photos/cat/1.png", "dog/1.png"]}
+    assert rows_of(Path("outputs.csv"), names, files, "photos")["train"].tolist() == [0, 1]
 
 
 def test_one_column_is_the_second_of_two_classes(tmp_path):
@@ -129,6 +164,25 @@ def test_what_is_no_table_of_this_data_set_is_refused(tmp_path):
 def test_configurations_of_all_kinds(tmp_path, name, text, words):
     (tmp_path / name).write_text(text)
     assert pixels_of_file(tmp_path / name).in_words().replace("-", "−") == words
+
+
+@pytest.mark.parametrize(
+    ("changes", "side"),  # those from which transformers cuts the middle
+    [
+        ({}, 224),
+        ({"size": {"shortest_edge": 256}}, 256),
+        ({"crop_pct": 0.9, "image_processor_type": "PoolFormerImageProcessor"}, 248),
+        ({"image_processor_type": "LevitImageProcessor"}, 256),
+        ({"feature_extractor_type": "LevitFeatureExtractor", "size": 224}, 256),
+        ({"image_processor_type": "LevitImageProcessor", "size": {"height": 256, "width": 256}}, 256),
+    ],
+)
+def test_the_middle_is_cut_from_the_size_that_transformers_makes(tmp_path, changes, side):
+    tree = {"do_resize": True, "size": {"shortest_edge": 224}, "do_center_crop": True, "crop_size": 224} | changes
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(tree))
+    pixels = pixels_of_file(tmp_path / "preprocessor_config.json")
+    assert pixels.size == (224, 224)
+    assert pixels.crop == pytest.approx(224 / side)
 
 
 def test_an_unknown_filter_is_refused(tmp_path):

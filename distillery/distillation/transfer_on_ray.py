@@ -36,11 +36,11 @@ class TeacherOnRay:
     """
 
     def __init__(self, folder: Path, address: str):
+        self._teacher = load_teacher(folder)
+        self.digest = self._teacher.digest
         connect("RAY_ADDRESS", address, runtime_env={"py_modules": [str(PACKAGE)]})
         import ray
 
-        self._teacher = load_teacher(folder)
-        self.digest = self._teacher.digest
         self._cpus, self._gpus = len(os.sched_getaffinity(0)), min(1, ray.cluster_resources().get("GPU", 0))
         files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         self._files = ray.put(files)

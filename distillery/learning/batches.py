@@ -118,7 +118,7 @@ class Batches:
                 labels.append(self._augment(images[batch], indices[batch], numbers[batch], where, rows))
                 done = batch.stop
             labels = np.concatenate(labels)
-            if not np.array_equal(made, own):
+            if mixed and self._part[1] > 1:
                 images, labels, outputs = images[own], labels[own], {name: all_[own] for name, all_ in outputs.items()}
             yield resized(images, self._examples.size), {"labels": labels, **outputs} if outputs else labels
 

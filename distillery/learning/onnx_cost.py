@@ -13,6 +13,7 @@ WEIGHTS = {  # types of tensors that are weights, also of quantised models; indi
     onnx.TensorProto.INT8,
     onnx.TensorProto.UINT8,
 }
+DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 KERNELS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}  # which input is the kernel
 PRODUCTS = {"MatMul": (0, 1), "Gemm": (0, 1), "MatMulInteger": (0, 1), "QLinearMatMul": (0, 3)}  # left and right
 
@@ -41,8 +42,11 @@ def multiply_adds(model: onnx.ModelProto, shape: Sequence[int] | None = None) ->
         shape: of the input for one image, with the batch; None where all but the batch stands in the model.
 
     Returns:
-        None where the shapes inside the model cannot be inferred.
+        None where the shapes inside the model cannot be inferred, or operators are not ONNX's own, as those into which
+        ONNX Runtime merges several.
     """
+    if any(node.domain not in DOMAINS for node in model.graph.node):
+        return None
     shapes = shapes_of(model, shape)
     count = 0
     for node in model.graph.node:
@@ -79,7 +83,10 @@ def shapes_of(model: onnx.ModelProto, shape: Sequence[int] | None = None) -> dic
     del one.graph.value_info[:]  # of another batch or size, perhaps
     for output in one.graph.output:
         output.type.tensor_type.ClearField("shape")
-    graph = onnx.shape_inference.infer_shapes(one, data_prop=True).graph
+    try:
+        graph = onnx.shape_inference.infer_shapes(one, data_prop=True).graph
+    except onnx.shape_inference.InferenceError:  # as of operators whose domain the model does not name
+        return {}
     shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
         if value.type.tensor_type.HasField("shape"):

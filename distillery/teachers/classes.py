@@ -115,20 +115,22 @@ def _whole(value: Any) -> bool:
 def matched(names: Sequence[str], classes: Sequence[str]) -> list[list[int]] | None:
     """Return the output of each class by its name; None where a class has none, or more than one.
 
-    Names are the same whatever their case and what stands between words; of `n01440764 tench, Tinca tinca` each part
-    is one.
+    The same name counts first; else names are the same whatever their case and what stands between words; of
+    `n01440764 tench, Tinca tinca` each part is one.
 
     Args:
         names: of the outputs.
         classes: names of the data set's classes.
     """
+    same: dict[str, list[int]] = {}
     whole: dict[str, list[int]] = {}
     parts: dict[str, list[int]] = {}
     for number, name in enumerate(names):
+        same.setdefault(str(name), []).append(number)
         whole.setdefault(_key(name), []).append(number)
         for part in {_key(part) for part in _parts(name)} - {_key(name)}:
             parts.setdefault(part, []).append(number)
-    found = [whole.get(_key(name)) or parts.get(_key(name), []) for name in classes]
+    found = [same.get(name) or whole.get(_key(name)) or parts.get(_key(name), []) for name in classes]
     return found if all(len(numbers) == 1 for numbers in found) else None
 
 

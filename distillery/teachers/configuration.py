@@ -101,6 +101,18 @@ def read_names(path: Path) -> list[str]:
     return names
 
 
+def _side_before(tree: Mapping, side: int, path: Path) -> int:
+    """Return the shorter side of the picture from which the middle is cut, where `size` says another.
+
+    By transformers, `image_processing_poolformer.py` and `image_processing_levit.py`.
+    """
+    if tree.get("crop_pct"):
+        return int(side / checked("crop", tree["crop_pct"], f"{path}: crop_pct"))
+    kind = str(tree.get("image_processor_type") or tree.get("feature_extractor_type"))
+    fixed = isinstance(tree.get("size"), Mapping) and "height" in tree["size"]
+    return int(256 / 224 * side) if kind.startswith("Levit") and not fixed else side
+
+
 def _hugging_face(tree: Mapping, path: Path) -> Pixels:
     """Return what `preprocessor_config.json` says: of an image processor of transformers."""
     resized, cut = (
@@ -108,12 +120,14 @@ def _hugging_face(tree: Mapping, path: Path) -> Pixels:
         for key, switch, default in (("size", "do_resize", True), ("crop_size", "do_center_crop", False))
     )
     described: dict[str, Any] = {"size": cut or resized}
+    squash = isinstance(tree.get("size"), Mapping) and "height" in tree["size"]
     if tree.get("crop_pct") and resized and not cut:  # ConvNeXt: from 384 pixels on the image is squashed
         if min(resized) < 384:
             described |= {"resize": "shorter", "crop": checked("crop", tree["crop_pct"], f"{path}: crop_pct")}
     elif cut and resized:
-        squash = isinstance(tree.get("size"), Mapping) and "height" in tree["size"]
-        described |= {"resize": "squash" if squash else "shorter", "crop": min(1.0, min(cut) / min(resized))}
+        side = _side_before(tree, min(resized), path)
+        squash = squash and side == min(resized)
+        described |= {"resize": "squash" if squash else "shorter", "crop": min(1.0, min(cut) / side)}
     elif resized and isinstance(tree.get("size"), Mapping) and "shortest_edge" in tree["size"]:
         described["resize"] = "shorter"
     resample = Image.Resampling.BILINEAR if tree.get("resample") is None else tree["resample"]

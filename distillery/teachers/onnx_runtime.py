@@ -49,9 +49,9 @@ class OnnxRuntime:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # an exception says what goes wrong; notes on foreign graphs are no use
         options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
-        # Of a model that is given as bytes.
-        weights = "session.model_external_initializers_file_folder_path"
-        options.add_session_config_entry(weights, str(path.resolve().parent))
+        if tensors or maps:  # a model that is given as bytes
+            weights = "session.model_external_initializers_file_folder_path"
+            options.add_session_config_entry(weights, str(path.parent.resolve()))
         there = onnxruntime.get_available_providers()
         try:
             self._session = onnxruntime.InferenceSession(

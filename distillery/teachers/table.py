@@ -4,7 +4,7 @@ For a teacher that cannot run here: an API, an ensemble, a cluster's job. What i
 image's pixels, so that it is a function of pixels like any other teacher.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -80,9 +80,10 @@ def rows_of(path: Path, names: Sequence[str], files: Mapping[str, Sequence[str]]
     Raises:
         InputError: when images have no row, or more than one.
     """
+    known = {file for of_part in files.values() for file in of_part}
     rows: dict[str, int] = {}
     for number, name in enumerate(names):
-        key = _key(name, folder)
+        key = _key(name, folder, known)
         if key in rows:
             raise InputError(f"{path}: {shown(name)} stands in rows {rows[key] + 1} and {number + 1}; accepted: once")
         rows[key] = number
@@ -101,9 +102,11 @@ def rows_of(path: Path, names: Sequence[str], files: Mapping[str, Sequence[str]]
     return found
 
 
-def _key(name: str, folder: str) -> str:
-    """Return a path as the prepared data have it: from the data set's folder, with slashes."""
+def _key(name: str, folder: str, known: Collection[str]) -> str:
+    """Return a path as the prepared data have it, whose paths are known: from the data set's folder, with slashes."""
     found = PurePosixPath(name.replace("\\", "/"))
+    if str(found) in known:  # a folder in the data set's may have its name
+        return str(found)
     for base in (folder, str(Path(folder).resolve())):
         if found.is_relative_to(base):
             found = found.relative_to(base)

@@ -28,7 +28,7 @@ def take_teacher(
     Args:
         settings: section `train_teacher`.
         info: of the data set.
-        parts: `train`, `validation` and `test`; what is chosen is chosen on validation images.
+        parts: all that `info` names; what is chosen is chosen on validation images.
         folder: where to.
         dataset: `prepare.dataset`, the folder from which a table counts the paths of its images.
 

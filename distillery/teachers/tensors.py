@@ -64,13 +64,15 @@ def takes(
     batch, *axes = shape
     own = image_shape[2]
     if len(axes) == 3:
-        layouts = []
+        said, unsaid = [], []
         for layout in dict.fromkeys([first, "nchw", "nhwc"]):
             channels, height, width = axes if layout == "nchw" else (axes[2], axes[0], axes[1])
-            if channels in (1, 3, None):
-                layouts.append((channels, Takes(layout, channels or own, height, width, batch, dtype)))
-        if layouts:
-            return [one for channels, one in layouts if channels] or [one for _, one in layouts]
+            if channels in (1, 3):
+                said.append(Takes(layout, channels, height, width, batch, dtype))
+            elif channels is None:
+                unsaid += [Takes(layout, one, height, width, batch, dtype) for one in dict.fromkeys([own, 3, 1])]
+        if said or unsaid:
+            return said or sorted(unsaid, key=lambda one: one.channels != own)
     elif len(axes) == 2:
         return [Takes("nhw", 1, *axes, batch, dtype)]
     elif len(axes) == 1 and axes[0] is not None:
