@@ -129,7 +129,7 @@ def models() -> tuple[dict[str, LoadedModel], list[str]]:
 
 @st.cache_resource(show_spinner="Loading the models…", max_entries=6)
 def _model(path: str, version: FileVersion, prepared_size: tuple[int, int] | None):
-    from pipeline.__main__ import quiet_import
+    from pipeline.imports import quiet_import
 
     if Path(path).name == results.TAKEN_TEACHER.name:
         return TakenModel(Path(path).parent)

@@ -9,34 +9,23 @@ code 1. The stages themselves are in `stages/`, a `main` each.
 """
 
 import argparse
-import errno
-import importlib
 import inspect
-import logging
 import os
 import signal
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
-from distillery.data.errors import InputError
-from pipeline.machine import difference, facts, fix_settings, shown_facts
+from distillery.data.errors import InputError, refusal
+from pipeline.imports import prepared_stage
+from pipeline.machine import difference, facts, shown_facts
 from pipeline.params import load_params
 from pipeline.presets import preset_costs, write_preset
-from pipeline.processes import Processes, follow, join, leave, loss_told, processes_of, share_folder
+from pipeline.processes import follow, leave, loss_told, processes_of, share_folder
 from pipeline.recovery import recover
-from pipeline.resume import resume_directory, stage_fingerprint
-from pipeline.stages import description, out_named, sections, stage_deps, stage_names
+from pipeline.resume import resume_directory
+from pipeline.stages import description, out_named, sections, stage_names
 from pipeline.tracking.run_log import RunLog
-
-NO_SPACE = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "file too large"}
-# What TensorFlow logs, whatever its log level, while it loads and finds no GPU driver.
-ANNOUNCEMENTS = ("I0000 ", "WARNING: All log messages before absl::InitializeLog()")
-NO_DRIVER = "failed call to cuInit"
 
 
 def run_stage(stage: str) -> None:
@@ -76,24 +65,6 @@ def run_stage(stage: str) -> None:
                 leave(processes)
 
 
-def prepared_stage(stage: str, flat: dict[str, Any], processes: Processes | None) -> ModuleType:
-    """Fix the settings, join the processes that run a stage together, and return its module.
-
-    Args:
-        stage: its name in `dvc.yaml`.
-        flat: all parameters, flat.
-        processes: None where this one runs it alone.
-
-    Raises:
-        InputError: when a setting is invalid, or the processes do not come together.
-    """
-    fix_settings()
-    with quiet_import(), without_wrappers() if "distillery/learning" in stage_deps(stage, flat) else nullcontext():
-        if processes:
-            join(processes, stage_fingerprint(stage, flat))
-        return importlib.import_module(f"stages.{stage}")
-
-
 def show_change_to_git(path: str) -> None:
     """Touch a file: `dvc exp run -S` leaves it with the size and the second that Git's index has of the committed one.
 
@@ -101,46 +72,6 @@ def show_change_to_git(path: str) -> None:
     """
     with suppress(OSError):  # missing, which is told below, or another user's
         os.utime(path)
-
-
-@contextmanager
-def quiet_import() -> Iterator[None]:
-    """Import Keras without TensorFlow's announcements: they are many lines of no use to anyone."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # TensorFlow takes the prediction of several models for one that is traced again and again.
-    logging.getLogger("tensorflow").addFilter(lambda record: "tf.function retracing" not in record.getMessage())
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    with tempfile.TemporaryFile() as caught:
-        os.dup2(caught.fileno(), 2)
-        try:
-            yield
-            keras: ModuleType | None = sys.modules.get("keras")
-            if keras:
-                importlib.import_module("distillery.learning.models").overrule_keras_file()
-                keras.ops.zeros(())  # the first operation looks for devices
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
-            caught.seek(0)
-            for line in caught.read().decode(errors="replace").splitlines():
-                if not line.startswith(ANNOUNCEMENTS) and NO_DRIVER not in line:
-                    print(line, file=sys.stderr)
-
-
-@contextmanager
-def without_wrappers() -> Iterator[None]:
-    """Import Keras as where there is no scikit-learn, which it imports for wrappers that no stage uses: a second.
-
-    Nor JAX, which TensorFlow imports wherever it is installed, for a converter that no stage uses: half a second.
-    """
-    unused = ["sklearn", *(["jax"] if os.environ["KERAS_BACKEND"] != "jax" else [])]
-    sys.modules |= dict.fromkeys(unused)
-    try:
-        yield
-    finally:
-        for name in unused:
-            del sys.modules[name]
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -201,12 +132,9 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(f"{command}: interrupted")
     except OSError as error:
-        if error.errno not in NO_SPACE:
+        if not (refused := refusal(error)):
             raise
-        sys.exit(
-            f"{command}: {error.filename or 'a file'} could not be written: {NO_SPACE[error.errno]}; "
-            "make room and run `dvc repro` again"
-        )
+        sys.exit(f"{command}: {refused} and run `dvc repro` again")
 
 
 if __name__ == "__main__":

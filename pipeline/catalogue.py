@@ -64,8 +64,7 @@ def method_parameters(name: str) -> list[MethodParameter]:
         kind = TYPES.get(getattr(keyword.annotation, "id", type(value).__name__))
         if kind is None or value is None:
             raise ValueError(
-                f"methods/{name}.py: parameter `{keyword.arg}` of `loss` needs a default that is a number, true or"
-                " false, or text"
+                f"parameter `{keyword.arg}` of `loss` needs a default that is a number, true or false, or text"
             )
         parameters.append(MethodParameter(keyword.arg, kind, value, described.get(keyword.arg, "").rstrip(".")))
     return parameters
@@ -84,7 +83,7 @@ def method_outputs(name: str) -> tuple[str, ...]:
             except ValueError:
                 found = None
             if not isinstance(found, tuple) or not all(isinstance(one, str) for one in found):
-                raise ValueError(f"methods/{name}.py: OUTPUTS: accepted: a tuple of names")
+                raise ValueError("OUTPUTS: accepted: a tuple of names")
             return found
     return ("logits",)
 
@@ -99,7 +98,7 @@ def _loss(name: str) -> tuple[ast.FunctionDef, str, tuple[str, ...]]:
             made = [one for one in node.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"]
             if made:
                 return made[-1], ast.get_docstring(node, clean=False) or "", SHARED_BY_CLASSES
-    raise ValueError(f"methods/{name}.py defines no function `loss`")
+    raise ValueError("the file defines no function `loss`")
 
 
 def _function(path: str | Path, name: str) -> ast.FunctionDef | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from distillery.data.errors import InputError
-from pipeline.__main__ import prepared_stage
+from pipeline.imports import prepared_stage
 from pipeline.params import load_params
 from pipeline.processes import end_with_parent, leave, loss_told, processes_of, share_folder
 

@@ -408,7 +408,7 @@ def _distill() -> type[SharedDistill]:
         try:
             section = _method_section(name)
         except ValueError as error:
-            raise InputError(str(error)) from None
+            raise InputError(f"{path}: {error}") from None
         sections[name] = (section, Field(default_factory=section, description=f"parameters of method `{name}`"))
     return create_model("Distill", __base__=SharedDistill, **sections)
 
@@ -547,7 +547,10 @@ def _check_method(path: str | Path, params: Params) -> None:
         InputError: in one line, what to set.
     """
     method = params.distill.method
-    outputs = catalogue.method_outputs(method)
+    try:
+        outputs = catalogue.method_outputs(method)
+    except ValueError as error:
+        raise InputError(f"methods/{method}.py: {error}") from None
     for output in ("embedding", "attention"):
         if output in outputs and not getattr(params.transfer, output):
             raise InputError(

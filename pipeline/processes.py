@@ -61,7 +61,8 @@ def processes_of(
         environment: with Keras's variables, or without.
 
     Raises:
-        InputError: when a variable is missing or invalid, or this process would follow a stage that one runs alone.
+        InputError: when a variable is missing or invalid, the backend is another than JAX, or this process would
+            follow a stage that one runs alone.
     """
     if not environment.get(COUNT):
         return None
@@ -74,6 +75,8 @@ def processes_of(
         raise InputError(f"{ADDRESSES}: found {address!r}; accepted: host and port of process 0, 10.0.0.1:1234")
     name = DEVICES.get(stage)
     if name and parameters[name] > 1:
+        if (backend := environment.get("KERAS_BACKEND", "")) != "jax":
+            raise InputError(f"KERAS_BACKEND: found {backend!r}; accepted where {COUNT} is {count}: jax")
         return Processes(address, count, number)
     found = f"{name} is 1" if name else "it trains nothing"
     if number:
@@ -93,17 +96,15 @@ def _whole_number(environment: Mapping[str, str], name: str, least: int, most: i
 def join(processes: Processes, fingerprint: str) -> None:
     """Wait for the other processes, and check that all have the same work. Nothing may have been computed before.
 
+    Where they do not come this process ends with a line and exit code 1, while JAX still waits.
+
     Args:
         processes: those to join.
         fingerprint: of the stage's work, hexadecimal.
 
-    Where they do not come this process ends with a line and exit code 1, while JAX still waits.
-
     Raises:
         InputError: when one has other parameters, code or data.
     """
-    if os.environ["KERAS_BACKEND"] != "jax":
-        return  # `check_devices` says so
     import jax
     import keras
 
@@ -144,8 +145,6 @@ def share_folder(processes: Processes, folder: Path) -> None:
         processes: those that train together.
         folder: of each of them its own, with no files but in process 0.
     """
-    if os.environ["KERAS_BACKEND"] != "jax":
-        return
     from jax.experimental.multihost_utils import broadcast_one_to_all
 
     content = b""
@@ -165,8 +164,6 @@ def share_folder(processes: Processes, folder: Path) -> None:
 
 def leave(processes: Processes) -> None:
     """Wait until all processes have come so far; those that follow end here, before process 0 does."""
-    if os.environ["KERAS_BACKEND"] != "jax":
-        return
     from jax.experimental.multihost_utils import sync_global_devices
 
     sync_global_devices("end of the stage")

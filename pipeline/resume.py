@@ -76,17 +76,25 @@ def stage_fingerprint(stage: str, parameters: Mapping[str, Any]) -> str:
         stage: its name in `dvc.yaml`.
         parameters: all parameters, flat.
     """
-    own = stage_parameters(stage, parameters)
-    # Not all files that parameters name are deps: DVC wants those to be there always.
-    named = [value for value in own.values() if isinstance(value, str) and Path(value).is_file()]
     work = {
         "stage": stage,
-        "parameters": own,
-        "files": {name: _content(Path(name)) for name in {*stage_deps(stage, parameters), *named}},
+        "parameters": stage_parameters(stage, parameters),
+        "files": {name: _content(Path(name)) for name in {*stage_deps(stage, parameters), *named(stage, parameters)}},
         "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
         "versions": {package: _version(package) for package in LIBRARIES},
     }
     return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()
+
+
+def named(stage: str, parameters: Mapping[str, Any]) -> list[str]:
+    """Return the files that a stage's parameters name. Not all are deps: DVC wants those to be there always.
+
+    Args:
+        stage: its name in `dvc.yaml`.
+        parameters: all parameters, flat.
+    """
+    own = stage_parameters(stage, parameters).values()
+    return [value for value in own if isinstance(value, str) and Path(value).is_file()]
 
 
 def _content(path: Path) -> Any:

@@ -14,7 +14,7 @@ from distillery.data.errors import InputError
 from pipeline.processes import ADDRESSES, COUNT, NUMBER, Processes, link_inputs, processes_of
 
 PARAMETERS = {"train_teacher.devices": 2, "student.devices": 1}
-TWO = {ADDRESSES: "10.0.0.1:1234,10.0.0.2:1234", COUNT: "2", NUMBER: "1"}
+TWO = {ADDRESSES: "10.0.0.1:1234,10.0.0.2:1234", COUNT: "2", NUMBER: "1", "KERAS_BACKEND": "jax"}
 
 
 def test_keras_variables_say_who_trains_together():
@@ -30,6 +30,12 @@ def test_keras_variables_say_who_trains_together():
         ("train_teacher", {NUMBER: "2"}, f"{NUMBER}: found '2'; accepted: a whole number from 0 to 1"),
         ("train_teacher", {NUMBER: ""}, f"{NUMBER}: found ''; accepted: a whole number from 0 to 1"),
         ("train_teacher", {ADDRESSES: "10.0.0.1"}, f"{ADDRESSES}: found '10.0.0.1'; accepted: host and port"),
+        (
+            "train_teacher",
+            {"KERAS_BACKEND": "torch"},
+            f"KERAS_BACKEND: found 'torch'; accepted where {COUNT} is 2: jax",
+        ),
+        ("train_teacher", {"KERAS_BACKEND": ""}, f"KERAS_BACKEND: found ''; accepted where {COUNT} is 2: jax"),
         ("distill", {}, "process 0 runs this stage alone: student.devices is 1"),
         ("evaluate", {}, "process 0 runs this stage alone: it trains nothing"),
     ],

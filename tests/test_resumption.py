@@ -1,5 +1,6 @@
 """Training that was stopped goes on and ends as if nothing had happened: in the same process, and killed for real."""
 
+import errno
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ import pytest
 from conftest import ROOT, change_params, environment, kill_after, run, spec, started, store, tracked, wait_for_sync
 
 from distillery import Distiller, build_model, load_method, save_model
-from distillery.data.errors import InputError
+from distillery.data.errors import InputError, refusal
 from distillery.data.prepared import Split
 from distillery.learning.augmentation import Policy, Views
 from distillery.learning.batches import Batches, Examples
@@ -343,6 +344,19 @@ def test_full_disk_raises_one_line_and_leaves_the_earlier_results(pipeline, tmp_
     assert "Traceback" not in answer.stderr
     assert made_by(folder, "distill") == before
     assert not [path for path in folder.rglob(".*") if path.suffix in (".npz", ".keras", ".json")]
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, "x.npy could not be written: the disk is full; make room"),
+        (errno.EROFS, "x.npy could not be written: the file system is read-only; mount it otherwise"),
+        (errno.EACCES, "x.npy could not be opened: this user may not; change its owner or permissions"),
+        (errno.ENOENT, None),
+    ],
+)
+def test_what_the_system_refuses_is_said_in_words(number, said):
+    assert refusal(OSError(number, "strerror", "x.npy")) == said
 
 
 LITTLE_ROOM = """
