@@ -4,14 +4,22 @@ python -m experiments.run mnist --folder /somewhere/clone
 python -m experiments.grid mnist --folder /somewhere/clone --temperatures 1,2,4,8,20 --alphas 0,0.1,0.5,0.9
 """
 
+import itertools
 import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from ruamel.yaml import YAML
+
+from distillery.data.errors import InputError
 from distillery.data.files import write_json
-from experiments.run import RESULTS, environment, preset_arguments, write_preset
+from experiments.run import RESULTS, count, environment, numbers, preset_arguments, run_program, write_preset
+from pipeline.flat import put
+from pipeline.params import check_params
 from pipeline.presets import preset_text
 
 POLL_SECONDS = 5
@@ -21,26 +29,95 @@ NAME = "grid"  # DVC adds a number for each pair
 def main() -> None:
     """Queue the experiments in a clone where the preset ran, run them, and keep the table."""
     parser = preset_arguments("grid", __doc__)
-    parser.add_argument("--temperatures", required=True, metavar="T,T,…")
-    parser.add_argument("--alphas", required=True, metavar="A,A,…")
-    parser.add_argument("--jobs", default="1")
+    parser.add_argument("--temperatures", type=numbers, required=True, metavar="T,T,…")
+    parser.add_argument("--alphas", type=numbers, required=True, metavar="A,A,…")
+    parser.add_argument("--jobs", type=count, default=1)
+    parser.add_argument("--ray", metavar="ADDRESS", help="of a cluster that trains the students; see docs/cluster.md")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="section.key=value")
     arguments = parser.parse_args()
     write_preset(arguments.folder, arguments.preset)
-    words = [f"distill.temperature={arguments.temperatures}", f"distill.alpha={arguments.alphas}", *arguments.overrides]
-    settings = [part for word in words for part in ("-S", word)]
-    _dvc(arguments.folder, "exp", "run", "evaluate", "--queue", "--name", NAME, *settings)
-    # Its workers keep what it prints to open, and stay for a while when all is done.
-    start = ["dvc", "queue", "start", "--jobs", arguments.jobs]
-    subprocess.run(start, cwd=arguments.folder, env=environment(), stdout=subprocess.DEVNULL, check=True)
-    while any(state in _dvc(arguments.folder, "queue", "status") for state in ("Queued", "Running")):
-        time.sleep(POLL_SECONDS)
+    axes = {"distill.temperature": arguments.temperatures, "distill.alpha": arguments.alphas}
+    try:
+        check(arguments.folder, axes, arguments.overrides)
+    except InputError as error:
+        sys.exit(f"grid: {error}")
+    if arguments.ray:
+        train_on_ray(arguments.folder, axes, arguments.overrides, arguments.ray)
+    else:
+        run_queue(arguments.folder, axes, arguments.overrides, arguments.jobs)
     table = {
         "preset": preset_text(arguments.preset),
         "overrides": arguments.overrides,
         "pairs": pairs(json.loads(_dvc(arguments.folder, "exp", "show", "--json"))),
     }
     write_json(RESULTS / f"grid_{arguments.preset}.json", table)
+
+
+def pair_settings(axes: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
+    """Return the settings of all pairs."""
+    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+
+
+def tree_with(folder: Path, overrides: Iterable[str]) -> dict[str, Any]:
+    """Return the parameters of a clone, with overrides."""
+    tree = YAML().load(folder / "params.yaml")
+    for override in overrides:
+        key, _, value = override.partition("=")
+        put(tree, key, YAML(typ="safe").load(value))
+    return tree
+
+
+def check(folder: Path, axes: Mapping[str, Sequence[float]], overrides: Sequence[str]) -> None:
+    """Check the parameters of all pairs, before any runs.
+
+    Raises:
+        InputError: when one is not accepted.
+    """
+    tree = tree_with(folder, overrides)
+    for setting in pair_settings(axes):
+        for key, value in setting.items():
+            put(tree, key, value)
+        check_params(tree, " ".join(f"{key}={value:g}" for key, value in setting.items()))
+
+
+def run_queue(folder: Path, axes: Mapping[str, Sequence[float]], overrides: Sequence[str], jobs: int) -> None:
+    """Run the experiments of all pairs in DVC's queue, several at a time.
+
+    Args:
+        folder: the clone.
+        axes: the values of temperature and of alpha, by name.
+        overrides: `section.key=value`, of all pairs.
+        jobs: how many at a time.
+    """
+    settings = [part for word in (*words(axes), *overrides) for part in ("-S", word)]
+    _dvc(folder, "exp", "run", "evaluate", "--queue", "--name", NAME, *settings)
+    # Its workers keep what it prints to open, and stay for a while when all is done.
+    start = ["dvc", "queue", "start", "--jobs", str(jobs)]
+    subprocess.run(start, cwd=folder, env=environment(), stdout=subprocess.DEVNULL, check=True)
+    while any(state in _dvc(folder, "queue", "status") for state in ("Queued", "Running")):
+        time.sleep(POLL_SECONDS)
+
+
+def words(axes: Mapping[str, Sequence[float]]) -> list[str]:
+    """Return `section.key=value,value` for each axis, as DVC and a search take it."""
+    return [f"{key}={','.join(f'{value:g}' for value in values)}" for key, values in axes.items()]
+
+
+def train_on_ray(folder: Path, axes: Mapping[str, Sequence[float]], overrides: Sequence[str], address: str) -> None:
+    """Have a cluster train the students of all pairs, as trials of a search; then evaluate them here, one by one.
+
+    Args:
+        folder: the clone, with the remotes that the nodes share.
+        axes, overrides: as `run_queue` takes them.
+        address: of the cluster.
+    """
+    YAML().dump(tree_with(folder, overrides), folder / "params.yaml")
+    search = [sys.executable, "-m", "experiments.search", *words(axes), "--sampler", "grid", "--ray", address]
+    run_program(folder, *search)
+    for number, setting in enumerate(pair_settings(axes)):
+        own = (f"{key}={value:g}" for key, value in setting.items())
+        settings = [part for word in (*own, *overrides) for part in ("-S", word)]
+        _dvc(folder, "exp", "run", "evaluate", "--pull", "--name", f"{NAME}-{number}", *settings)
 
 
 def pairs(shown: list[dict]) -> list[dict[str, float]]:
@@ -73,10 +150,8 @@ def pairs(shown: list[dict]) -> list[dict[str, float]]:
     return [rows[pair] for pair in sorted(rows)]
 
 
-def _dvc(folder: Path, *words: str) -> str:
-    return subprocess.run(
-        ["dvc", *words], cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True, check=True
-    ).stdout
+def _dvc(folder: Path, *command: str) -> str:
+    return run_program(folder, "dvc", *command, stdout=subprocess.PIPE)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ Each method has as many trials of `experiments.search`, on validation images: of
 within ten times what its paper has, and of the weight of the labels. The best of them goes to the test set, once.
 """
 
+import argparse
 import json
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,11 @@ from distillery import load_method
 from distillery.data.files import atomic_write, read_json, write_json
 from distillery.evaluation.comparison import accuracy_gain
 from distillery.timing import processor
-from experiments.run import RESULTS, environment, experiment, preset_arguments
+from experiments.run import RESULTS, count, experiment, preset_arguments, run_program
 from pipeline import catalogue
 
 STORED = ("transfer.embedding=true", "transfer.attention=true")  # for all, so that `transfer` runs once
+BASE = "kd"  # with which the others are compared
 WEIGHTS = {"rkd": ("distance", "angle")}  # of methods with several
 
 
@@ -47,24 +48,32 @@ def best_of(folder: Path, method: str, trials: int) -> tuple[dict[str, Any], flo
     own = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))["distill"][method]
     name = f"methods-{method}"
     words = ["-m", "experiments.search", *space(method, own), "--trials", str(trials), "--name", name]
-    subprocess.run([sys.executable, *words], cwd=folder, env=environment(), check=True)
+    run_program(folder, sys.executable, *words)
     found = read_json(folder / ".distillery/searches" / name / "search.json")
     best = next(one for one in found["trials"] if one["trial"] == found["result"]["best"])
     return best["setting"], best["val_accuracy"]
 
 
+def others(text: str = "") -> list[str]:
+    """Return the methods that are compared with the first; of these those that a word of the command line names."""
+    known = [name for path in catalogue.files("methods") if (name := Path(path).stem) != BASE]
+    found = text.split(",") if text else known
+    if unknown := set(found) - set(known):
+        raise argparse.ArgumentTypeError(f"found {', '.join(sorted(unknown))}; accepted: {', '.join(known)}")
+    return found
+
+
 def main() -> None:
     """Search each method's setting in a clone where the preset ran, and keep what the best one gives."""
     parser = preset_arguments("methods", __doc__)
-    parser.add_argument("--trials", type=int, required=True, help="of each method")
+    parser.add_argument("--trials", type=count, required=True, help="of each method")
     parser.add_argument(
-        "--without", default="", metavar="NAME,…", help="methods that the preset's student cannot learn by"
+        "--without", type=others, default=[], metavar="NAME,…", help="methods that the preset's student cannot learn by"
     )
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="section.key=value")
     arguments = parser.parse_args()
     folder, preset, rows, correct = arguments.folder, arguments.preset, [], {}
-    methods = [Path(path).stem for path in catalogue.files("methods")]
-    for method in sorted(set(methods) - set(arguments.without.split(","))):
+    for method in sorted({BASE, *others()} - set(arguments.without)):
         overrides = [*STORED, *arguments.overrides, f"distill.method={method}", "distill.alpha=0.5"]
         experiment(folder, preset, "transfer", overrides)
         setting, val_accuracy = best_of(folder, method, arguments.trials)
@@ -75,10 +84,10 @@ def main() -> None:
         kept = {name: headline[name] for name in ("distilled", "gain", "gain_over_same_recipe")}
         rows.append({"method": method, "setting": setting, "val_accuracy": val_accuracy, **kept})
     for row in rows:
-        row["gain_over_kd"] = vars(accuracy_gain(correct[row["method"]], correct["kd"]))
+        row["gain_over_kd"] = vars(accuracy_gain(correct[row["method"]], correct[BASE]))
     words = shlex.join(word for override in arguments.overrides for word in ("--set", override))
-    words = f"--without {arguments.without} {words}" if arguments.without else words
-    command = f"python -m experiments.methods {preset} --folder CLONE --trials {arguments.trials} {words}".strip()
+    words = f"--without {','.join(arguments.without)} {words}" if arguments.without else words
+    command = f"python -m experiments.methods {preset} --folder CLONE --trials {arguments.trials} {words.strip()}"
     made = {"command": command, "processor": processor(), "trials": arguments.trials}
     with atomic_write(RESULTS / f"methods_{preset}.npz") as temporary:
         np.savez_compressed(temporary, **correct)

@@ -22,7 +22,7 @@ from distillery.data.prepared import load_info
 from distillery.learning.augmentation import Policy
 from distillery.students.plain_recipe import plain_recipe
 from distillery.students.training_set import load_training_set
-from experiments.run import RESULTS, preset_arguments, write_preset
+from experiments.run import RESULTS, count, preset_arguments, write_preset
 from pipeline.params import Params, load_params
 
 PREPARED = Path("data/prepared")
@@ -37,8 +37,8 @@ SEED = 0  # of the draws
 def main() -> None:
     """Train the trials of a preset and keep them."""
     parser = preset_arguments("plain_recipe", __doc__)
-    parser.add_argument("--trials", type=int, required=True, help="as many as distillation had")
-    parser.add_argument("--seeds", type=int, default=2, help="students of each trial")
+    parser.add_argument("--trials", type=count, required=True, help="as many as distillation had")
+    parser.add_argument("--seeds", type=count, default=2, help="students of each trial")
     arguments = parser.parse_args()
     write_preset(arguments.folder, arguments.preset)
     os.chdir(arguments.folder)

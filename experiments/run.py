@@ -43,6 +43,18 @@ def environment() -> dict[str, str]:
     return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
+def run_program(folder: Path, *command: str, stdout: int | None = None) -> str | None:
+    """Run a program in a folder, and return what it prints where that is asked for.
+
+    Raises:
+        SystemExit: where it fails, which it has said.
+    """
+    answer = subprocess.run(command, cwd=folder, env=environment(), stdout=stdout, text=True, check=False)
+    if answer.returncode:
+        sys.exit(f"{shlex.join(command)} ended with {answer.returncode}")
+    return answer.stdout
+
+
 def clone(folder: Path) -> None:
     """Clone this repository's last commit; the clone shares its DVC cache."""
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
@@ -89,21 +101,43 @@ def preset_arguments(name: str, description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"python -m experiments.{name}", description=description, formatter_class=plain
     )
-    parser.add_argument("preset")
-    parser.add_argument("--folder", type=Path, required=True, help="clone where the preset ran")
+    parser.add_argument("preset", choices=preset_names())
+    parser.add_argument("--folder", type=_clone_there, required=True, help="clone where the preset ran")
     return parser
+
+
+def _clone_there(text: str) -> Path:
+    if not (Path(text) / "params.yaml").is_file():
+        raise argparse.ArgumentTypeError(f"found {text!r}; accepted: a clone, made by `python -m experiments.run`")
+    return Path(text)
+
+
+def count(text: str) -> int:
+    """Return a number of things, from the command line: 1 and more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}; accepted: 1 and more")
+    return int(text)
+
+
+def numbers(text: str) -> list[float | int]:
+    """Return the numbers of a word of the command line, `0,0.5,2`."""
+    try:
+        return [int(one) if re.fullmatch(r"-?\d+", one) else float(one) for one in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"found {text!r}; accepted: numbers with commas between them") from None
 
 
 def write_preset(folder: Path, preset: str) -> list[str]:
     """Write a preset's parameters in a clone, over what an experiment left there, and return the command.
 
-    The teacher from elsewhere that it takes is copied into the clone: Git does not keep it.
+    The images and the teacher from elsewhere that it takes are copied into the clone: Git does not keep them.
     """
-    teacher = yaml.safe_load(preset_text(preset))["train_teacher"]["model"]
-    if (ROOT / teacher).is_dir() and not (folder / teacher).exists():
-        shutil.copytree(ROOT / teacher, folder / teacher)
+    params = yaml.safe_load(preset_text(preset))
+    for taken in (params["prepare"]["dataset"], params["train_teacher"]["model"]):
+        if (ROOT / taken).is_dir() and not (folder / taken).exists():
+            shutil.copytree(ROOT / taken, folder / taken)
     command = ["python", "-m", "pipeline", "preset", preset]
-    subprocess.run(command, cwd=folder, env=environment(), check=True)
+    run_program(folder, *command)
     return command
 
 
@@ -145,7 +179,7 @@ def experiment(folder: Path, preset: str, stage: str, overrides: Iterable[str]) 
     """
     write_preset(folder, preset)
     words = [word for override in overrides for word in ("-S", override)]
-    subprocess.run(["dvc", "exp", "run", *words, stage], cwd=folder, env=environment(), check=True)
+    run_program(folder, "dvc", "exp", "run", *words, stage)
     return {path.stem: read_json(path) for path in (folder / "metrics").glob("*.json")}
 
 

@@ -27,11 +27,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from distillery.data.errors import InputError
+from distillery.data.errors import InputError, refusal
 from distillery.data.files import atomic_write, read_json, write_json
 from distillery.data.progress import Progress
 from distillery.timing import cores
-from pipeline.params import load_params, parsed
+from pipeline.flat import at
+from pipeline.params import Params, load_params, parsed
 from pipeline.stages import sections, stage_names, upstream
 from pipeline.tracking.parent_run import REPRO_TAG
 from pipeline.tracking.run_log import RunLog
@@ -151,8 +152,22 @@ class Study:
         trials = self.optuna.get_trials(deepcopy=False)[: trial.number + 1]
         for one in trials:
             if one.number not in self._keys:
-                self._keys[one.number] = effective_parameters(self.space.params(one.params))
+                self._keys[one.number] = self._key(one)
         return next((one for one in trials[:-1] if self._keys[one.number] == self._keys[trial.number]), None)
+
+    def _key(self, trial: FrozenTrial) -> dict[str, Any]:
+        try:
+            return effective_parameters(self.params(trial))
+        except InputError:
+            return trial.params
+
+    def params(self, trial: FrozenTrial) -> Params:
+        """Return all parameters with those of a trial.
+
+        Raises:
+            InputError: where they are not accepted together, which was not checked before: the space is too large.
+        """
+        return self.space.params(trial.params, shown_setting(trial.params))
 
     def experiment(self, trial: FrozenTrial) -> str:
         """Return the name of a trial's DVC experiment."""
@@ -276,7 +291,17 @@ class Search:
 
     def _begin(self, trial: FrozenTrial) -> None:
         """Begin a trial, or take over what another trial or an interrupted process of it found."""
-        run = self._run_of(trial)
+        try:
+            params = self.study.params(trial).flat()
+        except InputError as error:
+            run = self._run_of(trial, trial.params)
+            run.tags({"distillery.state": "failed", "distillery.reason": str(error)})
+            run.end("FAILED")
+            self.study.tell(trial, TrialState.FAIL, None, reason=str(error))
+            self._say_result(trial, f"failed: {error}")
+            return
+        own = {key: value for key, value in params.items() if key.partition(".")[0] in sections(LAST_STAGE)}
+        run = self._run_of(trial, own)
         if earlier := self.study.same(trial):
             runs = [one for one in self.running if one.trial.number == earlier.number]
             if runs:
@@ -298,17 +323,12 @@ class Search:
     def _key_of(self, trial: FrozenTrial) -> str:
         return f"{self.key}-{trial.number:04d}"
 
-    def _run_of(self, trial: FrozenTrial) -> RunLog:
+    def _run_of(self, trial: FrozenTrial, parameters: Mapping[str, Any]) -> RunLog:
         """Begin the MLflow run of a trial, or go on with it."""
         name, key = self.study.experiment(trial), self._key_of(trial)
-        own = {
-            name: value
-            for name, value in self.study.space.params(trial.params).flat().items()
-            if name.partition(".")[0] in sections(LAST_STAGE)
-        }
         tags = {REPRO_TAG: key, "distillery.search": self.study.name, "distillery.dvc_experiment": name}
         tags |= {"distillery.dvc_baseline": self.snapshot.baseline, "mlflow.source.name": "experiments/search.py"}
-        return RunLog("search", own, start={"run_name": name, "record": key, "repro": self.key, "tags": tags})
+        return RunLog("search", parameters, start={"run_name": name, "record": key, "repro": self.key, "tags": tags})
 
     def _look_at(self, one: Running) -> None:
         """See how far a trial is."""
@@ -325,7 +345,7 @@ class Search:
 
     def _values(self, one: Running, final: bool) -> list[float]:
         """Return the means over the students so far, after each student but the last."""
-        params = self.study.space.params(one.trial.params)
+        params = self.study.params(one.trial)
         chosen_by = "val_balanced_accuracy" if params.student.class_weights == "balanced" else "val_accuracy"
         text = one.process.log.read_text(encoding="utf-8", errors="replace")
         values = student_values(text, self.study.metric, chosen_by)
@@ -350,7 +370,7 @@ class Search:
         """Keep what a trial made, unless it should have been pruned before it ended."""
         trial = one.trial
         try:
-            omitted = self.study.space.params(trial.params).student.omit_classes
+            omitted = self.study.params(trial).student.omit_classes
             self.study.keep(trial.number, one.worker.metrics(), one.worker.answers(omitted))
             if self._is_behind(trial, self._values(one, final=True)):
                 self._end(one, TrialState.PRUNED)
@@ -370,7 +390,7 @@ class Search:
         metrics = read_json(self.study.folder / f"{trial.number:04d}.json")
         made = parsed(git(Path.cwd(), "show", f"{ref}:params.yaml"))
         value = metrics[self.study.metric]
-        if any(_at(made, key) != one for key, one in trial.params.items()):
+        if any(at(made, key) != one for key, one in trial.params.items()):
             raise InputError(f"{ref}: has other parameters than trial {trial.number}")
         when = int((self.study.folder / f"{trial.number:04d}.npz").stat().st_mtime * 1000)
         run.metrics(metrics, time=when)
@@ -424,12 +444,6 @@ class Search:
         self.say(
             f"trial {trial.number}, {self._done()} of {self.count}: {shown_setting(trial.params)}: {result}{so_far}"
         )
-
-
-def _at(tree: Mapping[str, Any], key: str) -> Any:
-    for part in key.split("."):
-        tree = tree[part]
-    return tree
 
 
 def _exists(ref: str) -> bool:
@@ -661,6 +675,8 @@ def search(arguments: argparse.Namespace) -> int:
     space, count = check(arguments)
     files = {path: None for one in space.corners() for path in brought(space.params(one).flat())}
     cluster = on_ray(arguments, list(files)) if arguments.ray else None
+    if cluster and (note := cluster.note()):
+        print(note, flush=True)
     own = identity(space, list(files), arguments)
     digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
     name = arguments.name or f"search-{digest[:6]}"
@@ -727,6 +743,13 @@ def main() -> None:
         sys.exit(search(arguments))
     except InputError as error:
         sys.exit(f"search: {error}")
+    except KeyboardInterrupt:
+        print("search: interrupted; the same command goes on", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except OSError as error:
+        if not (refused := refusal(error)):
+            raise
+        sys.exit(f"search: {refused} and run the same command again: it goes on")
 
 
 if __name__ == "__main__":

@@ -101,6 +101,18 @@ class Cluster:
         self.variables.setdefault(THREADS, str(max(2, cpus)))
         self.logs = ray.remote(Logs).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote()
 
+    def note(self) -> str:
+        """Return what to say where no node can hold a trial, which then waits for one to join; else nothing."""
+        wanted = {"CPU": self._options["num_cpus"], "GPU": self._options["num_gpus"]}
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        if any(all(node.get(kind, 0) >= count for kind, count in wanted.items()) for node in nodes):
+            return ""
+        most = ", ".join(f"{max(node.get(kind, 0) for node in nodes):g} {kind}" for kind in wanted)
+        return (
+            f"note: no node has the --cpus {wanted['CPU']} and --gpus {wanted['GPU']:g} of a trial (the most: {most});"
+            " trials wait until one joins"
+        )
+
     def capacity(self) -> int:
         """Return how many trials run at the same time where all nodes are free."""
         there = ray.cluster_resources()

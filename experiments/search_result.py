@@ -336,7 +336,7 @@ def _draw_slice(
 
 def _wider(dimension: Range) -> tuple[float, float]:
     """Return the ends of an axis on which the whole range and its markers have room."""
-    low, high = dimension.ends
+    low, high = dimension.low, dimension.high
     if low == high:
         return (0.9 * low, 1.1 * high) if dimension.log else (low - 0.5, high + 0.5)
     if dimension.log:
@@ -380,7 +380,7 @@ def _draw_parallel(
             axis.plot(heights, color=colour, marker=marker, markersize=size - 3, linewidth=2, linestyle="--")
     for place, dimension in enumerate(space.dimensions):
         axis.axvline(place, color="black", linewidth=0.8)
-        ends = dimension.ends if isinstance(dimension, Range) else dimension.choices
+        ends = (dimension.low, dimension.high) if isinstance(dimension, Range) else dimension.choices
         for value in ends:
             where = (place, _height(dimension, value))
             ground = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8}

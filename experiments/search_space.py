@@ -8,7 +8,7 @@ import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
@@ -24,7 +24,7 @@ from pydantic.fields import FieldInfo
 from ruamel.yaml import YAMLError
 
 from distillery.data.errors import InputError
-from pipeline.flat import flat
+from pipeline.flat import at, flat, put
 from pipeline.params import RENAMED, Params, check_params, fields, parsed, schema
 from pipeline.stages import stage_parameters, upstream
 
@@ -36,6 +36,7 @@ NUMBER = r"[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?"
 RANGE = re.compile(rf"({NUMBER})\s*\.\.\s*({NUMBER})(\s+log)?(?:\s+step\s+({NUMBER}))?")
 MOST_COMBINATIONS = 500  # of ends and choices that are checked before the search
 MOST_POINTS = 10_000  # of a grid
+FEW_POINTS = 20  # of a range, all of which are checked before the search
 STEPS = 1000  # into which a range without steps is divided at least: nobody wants a temperature of 4.379182734
 
 
@@ -47,7 +48,7 @@ class Range:
         key: the parameter, `distill.temperature`.
         low, high: its ends.
         log: whether the logarithm is drawn evenly.
-        step: between neighbors; None for any number.
+        step: between neighbors; None for any number, or any whole one.
     """
 
     key: str
@@ -62,30 +63,46 @@ class Range:
         return isinstance(self.low, int)
 
     @property
-    def ends(self) -> tuple:
-        """The values that are checked before the search."""
-        return self.low, self.high
+    def checked(self) -> tuple:
+        """The values that are checked before the search: all where they are few."""
+        return tuple(self.points) if (self.size or math.inf) <= FEW_POINTS else (self.low, self.high)
 
     @property
     def distribution(self) -> BaseDistribution:
         """The same for Optuna."""
         if self.whole:
-            return IntDistribution(self.low, self.high, log=self.log, step=self.step or 1)
+            return IntDistribution(self.low, self.high, log=self.log, step=self._spacing)
         return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
+
+    @property
+    def _spacing(self) -> float | None:
+        return self.step or (1 if self.whole else None)
+
+    @property
+    def size(self) -> int | None:
+        """How many values there are; None where they are without number."""
+        if self._spacing is None:
+            return None
+        return int((Decimal(str(self.high)) - Decimal(str(self.low))) / Decimal(str(self._spacing))) + 1
 
     @property
     def points(self) -> list | None:
         """All values in order; None where they are without number."""
-        step = self.step or (1 if self.whole else None)
-        if step is None:
-            return None
-        count = int((Decimal(str(self.high)) - Decimal(str(self.low))) / Decimal(str(step))) + 1
-        kind = type(self.low)
-        return [kind(Decimal(str(self.low)) + number * Decimal(str(step))) for number in range(count)]
+        return None if self.size is None else [self._point(number) for number in range(self.size)]
+
+    def _point(self, number: int) -> float:
+        """Return the value after so many steps, as it is written: 0.3, not 0.30000000000000004."""
+        return type(self.low)(Decimal(str(self.low)) + number * Decimal(str(self._spacing)))
 
     def tidy(self, value: float) -> float:
-        """Return a value with no more digits than tell a thousand values of the range apart."""
-        if self.whole or self.step or self.low == self.high:
+        """Return the nearest value with no more digits than it needs, of any number than tell a thousand values apart.
+
+        Args:
+            value: one that was drawn.
+        """
+        if self._spacing:
+            return self._point(round((value - self.low) / self._spacing))
+        if self.low == self.high:
             return value
         resolution = value * math.log(self.high / self.low) / STEPS if self.log else (self.high - self.low) / STEPS
         if resolution == 0:  # both ends are nearly the same
@@ -96,14 +113,20 @@ class Range:
         """Return whether a value is one of these."""
         if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
             return False
-        return self.points is None or value in self.points
+        return self.size is None or self.tidy(value) == value
 
-    def distance(self, one: float, other: float) -> float:
-        """Return how far apart two values are, as part of the range."""
-        if self.low == self.high:
+    def distance(self, one: Any, other: Any) -> float:
+        """Return how far apart two values are, as part of the range; 1 where one has no place on it, as null, or 0 on a
+        logarithm's."""
+        if one == other:
             return 0.0
+        if self.low == self.high or not (self._is_on_scale(one) and self._is_on_scale(other)):
+            return 1.0
         scale = math.log if self.log else float
         return abs(scale(one) - scale(other)) / (scale(self.high) - scale(self.low))
+
+    def _is_on_scale(self, value: Any) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool) and (value > 0 or not self.log)
 
 
 @dataclass(frozen=True)
@@ -119,7 +142,7 @@ class Choices:
     choices: tuple
 
     @property
-    def ends(self) -> tuple:
+    def checked(self) -> tuple:
         """The values that are checked before the search."""
         return self.choices
 
@@ -127,6 +150,11 @@ class Choices:
     def distribution(self) -> BaseDistribution:
         """The same for Optuna."""
         return CategoricalDistribution(self.choices)
+
+    @property
+    def size(self) -> int:
+        """How many values there are."""
+        return len(self.choices)
 
     @property
     def points(self) -> list:
@@ -187,7 +215,7 @@ class Space:
         return tree
 
     def _check(self) -> None:
-        """Check that all ends and choices are accepted, together, and that each parameter has an effect."""
+        """Check that ends, few points and choices are accepted, together, and that each parameter has an effect."""
         effective: set[str] = set()
         for setting in self.corners():
             said = " ".join(f"{key}={value}" for key, value in setting.items())
@@ -204,13 +232,13 @@ class Space:
                 )
 
     def corners(self) -> Iterator[Setting]:
-        """Yield the ends and choices: all with all where these are few, else each value with the others' first."""
-        ends = {dimension.key: dimension.ends for dimension in self.dimensions}
-        if math.prod(map(len, ends.values())) <= MOST_COMBINATIONS:
-            yield from (dict(zip(ends, values, strict=True)) for values in itertools.product(*ends.values()))
+        """Yield what is checked of each: all with all where these are few, else each value with the others' first."""
+        checked = {dimension.key: dimension.checked for dimension in self.dimensions}
+        if math.prod(map(len, checked.values())) <= MOST_COMBINATIONS:
+            yield from (dict(zip(checked, values, strict=True)) for values in itertools.product(*checked.values()))
             return
-        first = {key: values[0] for key, values in ends.items()}
-        yield from (first | {key: value} for key, values in ends.items() for value in values)
+        first = {key: values[0] for key, values in checked.items()}
+        yield from (first | {key: value} for key, values in checked.items() for value in values)
 
     @property
     def distributions(self) -> dict[str, BaseDistribution]:
@@ -220,8 +248,8 @@ class Space:
     @property
     def present(self) -> Setting:
         """What the parameters are now."""
-        values = dict(everything(self.params({})))
-        return {dimension.key: values[dimension.key] for dimension in self.dimensions}
+        values = self.params({}).model_dump()
+        return {dimension.key: at(values, dimension.key) for dimension in self.dimensions}
 
     def has(self, setting: Setting) -> bool:
         """Return whether a setting lies in the space."""
@@ -233,13 +261,13 @@ class Space:
         Raises:
             InputError: where a range has no steps, or there are too many.
         """
-        points = {dimension.key: dimension.points for dimension in self.dimensions}
-        for key, values in points.items():
-            if values is None:
-                raise InputError(f"{key}: a grid needs values: give the range a step, or values with commas")
-        size = math.prod(map(len, points.values()))
+        for dimension in self.dimensions:
+            if dimension.size is None:
+                raise InputError(f"{dimension.key}: a grid needs values: give the range a step, or values with commas")
+        size = math.prod(dimension.size for dimension in self.dimensions)
         if size > MOST_POINTS:
             raise InputError(f"the grid has {size:,} settings; accepted: at most {MOST_POINTS:,}")
+        points = {dimension.key: dimension.points for dimension in self.dimensions}
         settings = [dict(zip(points, values, strict=True)) for values in itertools.product(*points.values())]
         random.Random(seed).shuffle(settings)
         return settings
@@ -299,7 +327,11 @@ def _range(key: str, found: re.Match, kinds: set) -> Range:
     if step is not None and (found[3] or step <= 0):
         why = "log and step exclude each other" if found[3] else "a step must be above 0"
         raise InputError(f"{key}: found {said!r}; {why}")
-    if step is not None and (Decimal(found[2]) - Decimal(found[1])) % Decimal(found[4]):
+    try:
+        uneven = step is not None and (Decimal(found[2]) - Decimal(found[1])) % Decimal(found[4])
+    except InvalidOperation:  # more digits than decimals have
+        raise InputError(f"{key}: found {said!r}; the step is too small for the range") from None
+    if uneven:
         raise InputError(f"{key}: found {said!r}; steps of {found[4]} from {found[1]} do not end at {found[2]}")
     return Range(key, low, high, bool(found[3]), step)
 
@@ -323,16 +355,6 @@ def _kinds(annotation: Any) -> set:
 def everything(params: Params) -> Iterator[tuple[str, Any]]:
     """Yield all parameters, those of methods that are not in use, too."""
     return flat(params.model_dump())
-
-
-def put(tree: dict, key: str, value: Any) -> None:
-    """Set a parameter in a tree; sections that it lacks are made."""
-    *sections, name = key.split(".")
-    for section in sections:
-        if not isinstance(tree.get(section), dict):
-            tree[section] = {}
-        tree = tree[section]
-    tree[name] = value
 
 
 def effective_parameters(params: Params) -> dict[str, Any]:

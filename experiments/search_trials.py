@@ -31,7 +31,9 @@ from distillery.data.files import atomic_write, file_digest, read_json
 from distillery.data.prepared import load_info, load_split, select
 from distillery.students.choice import load_students, onnx_models, predict_students
 from experiments.run import environment
-from experiments.search_space import LAST_STAGE, put
+from experiments.search_space import LAST_STAGE
+from pipeline.flat import put
+from pipeline.resume import named
 from pipeline.stages import outs, stage_deps, stage_names, upstream
 from pipeline.tracking.repro import TRIAL
 
@@ -51,9 +53,12 @@ def git(folder: Path, *words: str, **variables: str) -> str:
     Raises:
         InputError: in a line, where it fails.
     """
-    answer = subprocess.run(
-        ["git", *WHO, *words], cwd=folder, env=os.environ | variables, capture_output=True, text=True, check=False
-    )
+    try:
+        answer = subprocess.run(
+            ["git", *WHO, *words], cwd=folder, env=os.environ | variables, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        raise InputError("Git is not installed, or not in PATH; trials are kept in it") from None
     if answer.returncode:
         said = (answer.stderr.strip() or f"exit code {answer.returncode}").splitlines()[-1]
         raise InputError(f"git {' '.join(words[:2])}: {said}")
@@ -117,11 +122,16 @@ def inside(dep: str) -> bool:
 def brought(parameters: Mapping[str, Any]) -> list[str]:
     """Return the paths that the students depend on and no stage makes: code, and files that parameters name.
 
+    Args:
+        parameters: all, flat.
+
     Raises:
         InputError: when one is relative and lies elsewhere: a clone would look for it in another place.
     """
     made = {out for stage in stage_names() for out in outs(stage)}
-    deps = [dep for stage in upstream(LAST_STAGE) for dep in stage_deps(stage, parameters)]
+    deps = [
+        dep for stage in upstream(LAST_STAGE) for dep in (*stage_deps(stage, parameters), *named(stage, parameters))
+    ]
     for dep in deps:
         if dep.startswith(".."):
             raise InputError(f"{dep}: lies outside this repository; trials run in other folders: give its whole path")

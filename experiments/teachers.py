@@ -8,21 +8,21 @@ stay, and the students that learn from the labels alone are not trained again.
 """
 
 from distillery.data.files import write_json
-from experiments.run import RESULTS, experiment, preset_arguments
+from experiments.run import RESULTS, experiment, numbers, preset_arguments
 
 
 def main() -> None:
     """Run the preset with each teacher, one after the other."""
     parser = preset_arguments("teachers", __doc__)
-    parser.add_argument("--seeds", required=True, metavar="N,N,…")
+    parser.add_argument("--seeds", type=numbers, required=True, metavar="N,N,…")
     arguments = parser.parse_args()
     teachers = []
-    for seed in arguments.seeds.split(","):
-        headline = experiment(arguments.folder, arguments.preset, "evaluate", [f"train_teacher.seed={int(seed)}"])[
+    for seed in arguments.seeds:
+        headline = experiment(arguments.folder, arguments.preset, "evaluate", [f"train_teacher.seed={seed}"])[
             "evaluate"
         ]
         names = ("teacher", "distilled", "gain", "gain_over_same_recipe")
-        teachers.append({"seed": int(seed)} | {name: headline[name] for name in names})
+        teachers.append({"seed": seed} | {name: headline[name] for name in names})
     write_json(RESULTS / arguments.preset / "teachers.json", teachers)
 
 

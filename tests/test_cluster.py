@@ -20,7 +20,7 @@ from ray import cloudpickle
 from ray.cluster_utils import Cluster
 from ruamel.yaml import YAML
 
-from experiments import search_ray, search_trials
+from experiments import grid, search_ray, search_trials
 
 SPACE = ("distill.temperature=1,2,4,8", "distill.alpha=0.1,0.5,0.9", "--sampler", "grid", "--name", "s", "--cpus", "1")
 KEYS = {"access_key_id": "key", "secret_access_key": "secret", "region": "us-east-1"}
@@ -157,6 +157,23 @@ def test_another_machine_takes_a_trial_to_the_test_set_and_trains_nothing(projec
     answer = run(other, "dvc", "repro", "--pull", "transfer", "distill")
     assert "Running stage" not in answer.stdout
     assert (other / "models/distilled/seed_0.keras").is_file()
+
+
+@pytest.mark.long
+def test_a_grid_is_trained_by_the_nodes_and_evaluated_here(project, tracking, searched, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "object_store_memory": 10**8})
+    try:
+        grid.train_on_ray(project, {"distill.temperature": [1.0, 2.0], "distill.alpha": [0.1]}, [], cluster.address)
+    finally:
+        cluster.shutdown()
+    assert "Running stage 'distill'" not in capfd.readouterr().out
+    rows = grid.pairs(json.loads(run(project, "dvc", "exp", "show", "--json").stdout))
+    assert [(row["temperature"], row["alpha"]) for row in rows] == [(1.0, 0.1), (2.0, 0.1)]
+    head = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=project, text=True).strip()
+    for ours, theirs in (("grid-0", "s-0000"), ("grid-1", "s-0003")):
+        locks = [lock_of(project, search_trials.experiment_ref(head, name)) for name in (ours, theirs)]
+        assert digest(locks[0], "distill") == digest(locks[1], "distill")
 
 
 @pytest.mark.long

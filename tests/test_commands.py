@@ -14,6 +14,9 @@ COMMANDS = [
     ["pipeline.params"],
     ["experiments.run"],
     ["experiments.grid"],
+    ["experiments.methods"],
+    ["experiments.plain_recipe"],
+    ["experiments.teachers"],
     ["experiments.page"],
     ["experiments.search"],
     ["benchmarks"],
@@ -50,6 +53,29 @@ def test_wrong_word_ends_the_command(said, command):
     assert code == 2
     assert err.splitlines()[-1].startswith(f"python -m {command[0]}")
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("teachers mnits --folder {here} --seeds 0,1", "argument preset: invalid choice: 'mnits'"),
+        ("teachers mnist --folder {here}/no --seeds 0", "/no'; accepted: a clone, made by `python -m experiments.run`"),
+        ("teachers mnist --folder {here} --seeds 0,1,x", "found '0,1,x'; accepted: numbers with commas between them"),
+        ("methods mnist --folder {here} --trials 0", "found '0'; accepted: 1 and more"),
+        (
+            "methods mnist --folder {here} --trials 4 --without kd,att",
+            "found att, kd; accepted: at, crd, dist, dkd",
+        ),
+        ("plain_recipe mnist --folder {here} --trials 2 --seeds 0", "found '0'; accepted: 1 and more"),
+        ("grid mnist --folder {here} --temperatures 1,x --alphas 0.1", "found '1,x'; accepted: numbers with commas"),
+        ("grid mnist --folder {here} --temperatures 1 --alphas 0.1 --jobs x", "found 'x'; accepted: 1 and more"),
+    ],
+)
+def test_mistake_in_the_words_of_an_experiment_is_found_before_any_work(said, command, message):
+    module, *words = command.format(here=ROOT).split()
+    code, out, err = said(f"experiments.{module}", *words)
+    assert (code, out) == (2, "")
+    assert message in err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ import pytest
 import yaml
 from conftest import SMALL, run
 
+from distillery.data.errors import InputError
 from distillery.data.files import read_json
 from distillery.evaluation.comparison import mean_accuracy_interval
-from experiments import page
+from experiments import grid, page
 from experiments import run as presets
 from experiments.figures import temperature_and_alpha
 from experiments.grid import pairs
@@ -118,6 +119,14 @@ def test_pairs_takes_the_grids_experiments_once_each():
         pairs([*shown, {"experiments": [experiment("grid-3", 2.0, 0.1)]}])
     with pytest.raises(SystemExit, match="grid-4 has no metrics"):
         pairs([{"experiments": [experiment("grid-4", 2.0, 0.1, metrics=False)]}])
+
+
+def test_pairs_that_are_not_accepted_are_named_before_any_runs():
+    grid.check(ROOT, {"distill.temperature": [1, 4], "distill.alpha": [0, 0.5]}, ["student.epochs=2"])
+    with pytest.raises(InputError, match=r"distill.temperature=1 distill.alpha=2: distill.alpha: found 2"):
+        grid.check(ROOT, {"distill.temperature": [1, 4], "distill.alpha": [0.5, 2]}, [])
+    with pytest.raises(InputError, match=r"student.epochs: found 0"):
+        grid.check(ROOT, {"distill.temperature": [1], "distill.alpha": [0.5]}, ["student.epochs=0"])
 
 
 def test_every_preset_has_an_original():

@@ -16,6 +16,7 @@ from filelock import FileLock
 from ruamel.yaml import YAML
 
 from experiments import search_trials
+from experiments.search_space import Space, draw, read_tree
 
 SPACE = ("distill.temperature=2,8", "distill.alpha=0,0.5", "--sampler", "grid", "--name", "s")
 SETTINGS = {(temperature, alpha) for temperature in (2.0, 8.0) for alpha in (0.0, 0.5)}
@@ -223,6 +224,15 @@ def test_failed_trial_is_told_the_others_go_on_and_ctrl_c_says_how_to_go_on(pipe
     assert experiments(folder) == [trials[1]["experiment"]]
     (failed,) = runs(folder)[f"f-{trials[8]['trial']:04d}"]
     assert (failed.info.status, failed.data.tags["distillery.state"]) == ("FAILED", "failed")
+    space = Space(["distill.folds=0..30"], read_tree(folder / "params.yaml"))
+    seed = next(seed for seed in range(999) if draw(space, "random", seed, 1, [], "maximize") == {"distill.folds": 1})
+    invalid = ("distill.folds=0..30", "--sampler", "random", "--seed", str(seed), "--trials", "2", "--name", "g")
+    for _ in range(2):
+        assert started(folder, *invalid).wait(timeout=400) == 1
+        said = (tmp_path / "search.txt").read_text()
+        assert "failed: distill.folds=1: distill.folds: found 1; accepted: 0 for no" in said
+        assert said.rpartition("search g: 2 trials")[2].count("to take it, and to the test set:") == 1
+    assert [one["state"] for one in result(folder, "g")["trials"]] == ["complete", "failed"]
 
 
 GUARDED = """

@@ -158,3 +158,23 @@ def test_table_json_and_figure_hold_the_trials(tmp_path, metric):
     important = importances(trials, metric, SPACE)
     assert max(important, key=important.get) == "distill.temperature"
     assert importances(trials[:9], metric, SPACE) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("student.weight_decay=1e-5..1e-1 log", (1e-4, 1e-2)),  # it is 0 now
+        ("student.augment.mixup=0.1..1 log", (0.2, 0.5)),
+        ("transfer.top_classes=2..9", (2, 7)),  # null
+        ("student.input_size=16..32", (20, 24)),  # auto
+    ],
+)
+def test_recommends_though_the_present_value_has_no_place_in_the_range(text, values):
+    space, key = Space([text], TREE), text.partition("=")[0]
+    answers = np.random.default_rng(0).normal(0.9, 0.1, (3, 50))
+    trials = [
+        Tried(number, f"s-{number}", {key: value}, "complete", "", 0.9, answers) for number, value in enumerate(values)
+    ]
+    found = recommend(trials, "val_accuracy", space, space.present)
+    assert found.trial.setting == {key: values[0]}
+    assert conclusion(found, trials, "val_accuracy", space.present)

@@ -16,12 +16,12 @@ from optuna.trial import TrialState
 
 from distillery.data.errors import InputError
 from experiments import search
-from experiments.search_space import Choices, Range, Space, parse_dimension, read_tree, stages_again
+from experiments.search_space import Choices, Range, Space, draw, parse_dimension, read_tree, stages_again
 from pipeline.params import fields, schema
 
 TREE = read_tree(ROOT / "presets/mnist.yaml")
 KNOWN = dict(fields(schema()))
-TEMPERATURE, EPOCHS = "distill.temperature", "student.epochs"
+TEMPERATURE, EPOCHS, FOLDS = "distill.temperature", "student.epochs", "distill.folds"
 SCALARS = st.one_of(st.booleans(), st.none(), st.integers(-99, 99), st.sampled_from(["kd", "dkd", "a-b", "x.py"]))
 
 
@@ -57,7 +57,13 @@ def test_choices_are_read_as_yaml_reads_them(values):
 
 
 def test_points_of_decimal_steps_are_the_numbers_that_one_writes():
-    assert parse_dimension("distill.alpha=0..0.6 step 0.1", KNOWN).points == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    dimension = parse_dimension("distill.alpha=0..0.6 step 0.1", KNOWN)
+    assert dimension.points == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    space = Space(["distill.alpha=0..0.6 step 0.1"], TREE)
+    drawn = {draw(space, "random", 0, number, [], "maximize")["distill.alpha"] for number in range(40)}
+    assert drawn == set(dimension.points)
+    assert dimension.has(0.3)
+    assert not dimension.has(0.1 + 0.2)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +77,8 @@ def test_points_of_decimal_steps_are_the_numbers_that_one_writes():
         (["distill.alpha=0..1 step 0"], "distill.alpha: found '0..1 step 0'; a step must be above 0"),
         (["distill.temperature=1..9 log step 2"], "log and step exclude each other"),
         (["distill.temperature=1..20 step 3"], "steps of 3 from 1 do not end at 20"),
+        (["distill.alpha=0..1 step 1e-30"], "distill.alpha: found '0..1 step 1e-30'; the step is too small"),
+        (["distill.folds=0..5"], "distill.folds=1: distill.folds: found 1; accepted: 0 for no"),
         (["distill.temperature=0..2"], "distill.temperature=0.0: distill.temperature: found 0.0; input should be"),
         (["distill.alpha=0.5,1.5"], "distill.alpha=1.5: distill.alpha: found 1.5; input should be less than or equal"),
         (
@@ -121,6 +129,25 @@ def test_nested_and_missing_sections_are_set():
     assert (params.student.augment.crop, params.transfer.top_classes) == (0.7, 5)
     assert space.present == {"student.augment.crop": 1.0, "transfer.top_classes": None}
     assert "augment" not in tree["student"]
+
+
+def test_what_a_parameter_is_now_may_be_a_mapping():
+    tree = TREE | {"train_teacher": TREE["train_teacher"] | {"classes": {"dog": ["n02085620"]}}}
+    space = Space(["train_teacher.classes=null", "distill.alpha=0,1"], tree)
+    assert space.present["train_teacher.classes"] == {"dog": ["n02085620"]}
+    assert not space.has(space.present)
+
+
+def test_trial_with_parameters_that_are_not_accepted_together_is_another_setting(study):
+    found = study("s", "random")
+    found.space = Space(["distill.folds=0..30"], TREE)
+    seed = next(seed for seed in range(999) if draw(found.space, "random", seed, 1, [], "maximize") == {FOLDS: 1})
+    found.seed = seed
+    valid, invalid = found.add(), found.add()
+    assert found.params(valid).distill.folds == 0
+    with pytest.raises(InputError, match=r"distill.folds=1: distill.folds: found 1"):
+        found.params(invalid)
+    assert found.same(invalid) is None
 
 
 def test_grid_has_every_setting_once_in_an_order_of_the_seed():
