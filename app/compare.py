@@ -22,7 +22,7 @@ def show_page() -> None:
     sidebar.tell_problems([*problems, *([why_not] if why_not else [])])
     if evaluation:
         sidebar.tell_outdated()
-        show_headline(evaluation)
+        show_headline(evaluation, models["distilled"].file.seeds if "distilled" in models else None)
     show_models(models, evaluation)
     sections = {"Experiments": lambda: show_experiments(models)}
     if evaluation:
@@ -31,15 +31,21 @@ def show_page() -> None:
     sections[st.segmented_control("Details", list(sections), default=next(iter(sections)), required=True)]()
 
 
-def show_headline(evaluation: TimedEvaluation) -> None:
-    """Show the gain, the compression and the speed in two sentences."""
+def show_headline(evaluation: TimedEvaluation, seeds: int | None) -> None:
+    """Show the gain, the compression and the speed in two sentences.
+
+    Args:
+        evaluation: the last one.
+        seeds: of the students; None where their files are missing.
+    """
     gain, compression = evaluation.headline["gain"], evaluation.headline["compression"]
     control = evaluation.headline["gain_over_same_recipe"]
     speedup = evaluation.timing.get("speedup")
     significant = gain["ci_low"] > 0 or gain["ci_high"] < 0
     st.markdown(
         f"**Distilling {'gained' if gain['points'] >= 0 else 'lost'} {abs(gain['points']):.2f} percentage points** of "
-        f"accuracy, for this teacher, against plain training of the same network with a recipe of its own (95 % "
+        f"accuracy, {'of these two models, one seed each' if seeds == 1 else 'for this teacher'}, against plain "
+        f"training of the same network with a recipe of its own (95 % "
         f"interval {gain['ci_low']:+.2f} to {gain['ci_high']:+.2f}, p = {gain['p']:.2g}"
         f"{'' if significant else ': no more than chance can do'}); against the same recipe without a teacher it is "
         f"{control['points']:+.2f} ({control['ci_low']:+.2f} to {control['ci_high']:+.2f})."
@@ -78,7 +84,7 @@ def show_models(models: dict[str, LoadedModel], evaluation: TimedEvaluation | No
                 st.caption(
                     f"95 % interval {100 * low:.2f} to {100 * high:.2f} %  \n"
                     f"{images - correct:,} of {images:,} images wrong  \n{by_class(role, evaluation)}  \n"
-                    f"{mean_of_seeds(evaluation.headline[role])}"
+                    f"{mean_of_seeds(evaluation.headline[role], model.file.seeds if model else None)}"
                 )
             st.html(facts(role, model, evaluation))
     if intervals:
@@ -86,7 +92,7 @@ def show_models(models: dict[str, LoadedModel], evaluation: TimedEvaluation | No
         st.caption(
             "Each student is the one to ship, the seed that was best on validation. The intervals (Wilson) are of each "
             "model alone; the gain above is measured pairwise over all seeds, and so is more certain. Latency and "
-            "throughput were measured by the last `evaluate`; both students have the same architecture, timed once."
+            "throughput were measured by the last `timing`; both students have the same architecture, timed once."
         )
 
 
@@ -103,9 +109,14 @@ def by_class(role: str, evaluation: TimedEvaluation) -> str:
     return f"balanced {100 * balanced_accuracy(confusion):.2f} %, macro F1 {100 * macro_f1(confusion):.2f} %"
 
 
-def mean_of_seeds(headline: dict) -> str:
-    """Return the mean accuracy of the students of a role as text."""
-    if not headline.get("accuracy_std"):
+def mean_of_seeds(headline: dict, seeds: int | None) -> str:
+    """Return the mean accuracy of the students of a role as text.
+
+    Args:
+        headline: the role's.
+        seeds: how many there are; None where that is not known.
+    """
+    if "accuracy_std" not in headline or seeds == 1:
         return "one model"
     return f"mean over the seeds {100 * headline['accuracy']:.2f} ± {100 * headline['accuracy_std']:.2f} %"
 

@@ -75,7 +75,7 @@ def show_experiments(models: dict[str, LoadedModel]) -> None:
     if len(points):
         st.altair_chart(charts.parameters_and_accuracy(points))
     else:
-        st.info("The sizes of these experiments' models are not recorded: the stage `export` writes them.")
+        st.info("The sizes of these experiments' models are not recorded: the stage `evaluate` writes them.")
 
 
 def _cell(key: str, value):

@@ -34,12 +34,14 @@ class ModelFile:
         path: the file.
         seed: of the student that was best on validation; None for the teacher.
         omitted_classes: names of the classes that a student never saw.
+        seeds: of how many students it was the best on validation; 1 for the teacher.
         prepared_size: height and width of the images that a student of another size learned from; None for its own.
     """
 
     path: Path
     seed: int | None
     omitted_classes: tuple[str, ...]
+    seeds: int = 1
     prepared_size: tuple[int, int] | None = None
 
 
@@ -80,14 +82,15 @@ def _chosen_student(role: str) -> ModelFile:
         seed = int(choice["chosen_seed"])
         size = choice.get("prepared_size")
         omitted = tuple(choice["omitted_classes"])
-        return ModelFile(path.parent / f"seed_{seed}.keras", seed, omitted, size and tuple(size))
+        file = path.parent / f"seed_{seed}.keras"
+        return ModelFile(file, seed, omitted, len(choice["by_seed"]), size and tuple(size))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not as the pipeline writes it ({error!r}); {REPRO}") from None
 
 
 @dataclass(frozen=True)
 class TimedEvaluation(Evaluation):
-    """An evaluation with what `evaluate` measured.
+    """An evaluation with what `timing` measured.
 
     Attributes:
         timing: the content of `metrics/timing.json`, of teacher and distilled student; the scratch student has the

@@ -57,6 +57,7 @@ def model_card(data: CardData) -> list[str]:
     environment.filters |= {
         "percent": lambda part: f"{100 * part:.2f} %",
         "cell": lambda text: text.replace("|", "\\|"),
+        "name": lambda text: re.sub(r"([\\`*_\[\]<>#~$|])", r"\\\1", text),
         "stem": lambda path: Path(path).stem,
         "counted": lambda number, noun: f"{number:,} {noun}{'' if number == 1 else 's'}",
     }

@@ -113,6 +113,7 @@ def _run(name: str, original: Mapping) -> dict[str, Any]:
     return {
         "intervals": {metric: interval(metric, metrics, answers) for metric in TITLES if metric in metrics},
         "by_seed": _errors_by_seed(answers),
+        "seeds": len(read_yaml(RESULTS / name / "params.yaml")["student"]["seeds"]),
         "plain_recipe": _if_there(name, "plain_recipe"),
         "teachers": teachers,
         "teachers_std": np.std([other["gain"]["points"] for other in teachers], ddof=1) if teachers else None,

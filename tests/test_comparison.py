@@ -94,7 +94,21 @@ def test_intervals_cover_the_true_gain(images, seeds, spread, other_spread):
 def test_equal_classifiers_have_no_gain():
     correct = np.random.default_rng(0).random((3, 100)) < 0.9
     gain = accuracy_gain(correct, correct)
-    assert (gain.points, gain.ci_low, gain.ci_high, gain.p) == (0, 0, 0, 1)
+    half = 100 * 1.959964 * np.sqrt(2) / 102  # Bonett & Price's, with a win and a loss added
+    assert (gain.points, gain.p) == (0, 1)
+    assert (gain.ci_low, gain.ci_high) == (pytest.approx(-half), pytest.approx(half))
+
+
+def test_interval_of_images_that_all_say_the_same_has_a_width():
+    best = accuracy_gain(np.ones((2, 30), bool), np.zeros((2, 30), bool))
+    assert (best.points, best.ci_high) == (100, 100)
+    assert best.p < 1e-9
+    assert 80 < best.ci_low < 95
+
+
+@pytest.mark.filterwarnings("error")
+def test_accuracy_on_a_single_image_has_wilsons_interval():
+    assert mean_accuracy_interval(np.array([[True], [False], [True]])) == accuracy_interval(2 / 3, 1)
 
 
 @settings(max_examples=40, deadline=None)

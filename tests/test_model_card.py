@@ -67,9 +67,9 @@ def test_card_shows_the_numbers_of_the_run():
     assert "by 2.6 points on average" in limits
     assert (
         "Every class, the weakest first:\n\n| class | accuracy | 95 % interval | test images |\n|---|---|---|---|\n"
-        "| ## d | 0.0 % | 0.0 to 79.3 % | 1 |"
+        "| \\#\\# d | 0.0 % | 0.0 to 79.3 % | 1 |"
     ) in weaknesses
-    assert "| label | prediction | images |\n|---|---|---|\n| ## d | b\\|c | 1 |\n" in weaknesses
+    assert "| label | prediction | images |\n|---|---|---|\n| \\#\\# d | b\\|c | 1 |\n" in weaknesses
     assert "| teacher | 75.00 % | 70.00 % | 65.00 % | 1.0 |\n" in comparison
     assert "Whether distilling is better than plain training is not shown.\n" in comparison
     assert "| plain training with its own recipe | +0.50 | -0.10 to +1.10 | 0.25 |\n" in comparison
@@ -91,6 +91,27 @@ def test_card_says_better_or_worse_only_where_the_interval_does(low, high, verdi
     data = card_data()
     gain = {"points": (low + high) / 2, "ci_low": low, "ci_high": high, "p": 0.01}
     assert f"Distilling is {verdict}.\n" in model_card(replace(data, headline=data.headline | {"gain": gain}))[3]
+
+
+@pytest.mark.parametrize(("low", "high", "verdict"), [(0.1, 0.9, "better"), (-0.9, -0.1, "worse")])
+def test_card_of_one_seed_says_nothing_of_distilling_as_such(low, high, verdict):
+    data = card_data(student__seeds=[7])
+    gain = {"points": (low + high) / 2, "ci_low": low, "ci_high": high, "p": 0.01}
+    comparison = model_card(replace(data, headline=data.headline | {"gain": gain}))[3]
+    assert (
+        f"This distilled student is {verdict} than this one from plain training with this recipe; one seed"
+        in comparison
+    )
+    assert "Distilling is" not in comparison
+
+
+def test_names_of_classes_are_shown_as_they_are():
+    names = ("_background_noise_", "<unk>", "a`b*c~d$e[f]")
+    card = "".join(model_card(card_data(classes=names, omitted=names[:2])))
+    assert "| \\_background\\_noise\\_ | " in card
+    assert "| \\<unk\\> | " in card
+    assert "| a\\`b\\*c\\~d\\$e\\[f\\] | " in card
+    assert "**It never saw images of: \\_background\\_noise\\_, \\<unk\\>.**" in card
 
 
 @pytest.mark.parametrize(

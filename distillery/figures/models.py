@@ -92,7 +92,7 @@ def training_curves(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> Figu
         axes = figure.subplots(2, len(curves), **shared)
         for column, (model, history) in enumerate(curves.items()):
             accuracy = [100 * np.asarray(history[name]) for name in ("accuracy", "val_accuracy")]
-            # A distiller's loss is a mixture; its hard loss is the one that validation measures too.
+            # A distiller's loss is a mixture, and labels may be smoothed; the hard loss is measured on validation, too.
             loss = [np.asarray(history["hard_loss" if "hard_loss" in history else "loss"]), history["val_loss"]]
             _draw_curves(axes[0, column], *accuracy, colour(model))
             _draw_curves(axes[1, column], *loss, colour(model))
