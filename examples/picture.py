@@ -41,7 +41,10 @@ def read_picture(file: str | Path, preprocessing: dict) -> np.ndarray:
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
             raise ValueError("more than 16 bits")
-        image = Image.fromarray(np.minimum(values >> (preprocessing["bits"] - 8), 255).astype(np.uint8))
+        grey = np.minimum(values >> (preprocessing["bits"] - 8), 255).astype(np.uint8)
+        if isinstance(image.info.get("transparency"), int):
+            grey[values == image.info["transparency"]] = preprocessing["background"]
+        image = Image.fromarray(grey)
     if image.has_transparency_data:
         ground = Image.new("RGBA", image.size, (*[preprocessing["background"]] * 3, 255))
         image = Image.alpha_composite(ground, image.convert("RGBA"))

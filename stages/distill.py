@@ -30,6 +30,7 @@ def main(params, run, resume_folder: Path | None = None) -> None:
     student, settings = params.student, params.distill
     info = load_info(PREPARED)
     info.check_augmentation("student", student)
+    info.check_folds(settings.folds, student.omit_classes)
     spec = student_spec(student, info)
     method = replace(load_method(settings.method, **settings.own()), standardize=settings.standardize_logits)
     data, teacher_digest = what_teaches(student, spec.size, method)
@@ -71,6 +72,7 @@ def main(params, run, resume_folder: Path | None = None) -> None:
         for fold in validation.scores(data, resume_folder):
             folds.append(fold)
             scores = {"fold/agreement_with_teacher": fold.agreement, "fold/accuracy": fold.accuracy}
+            scores = {name: value for name, value in scores.items() if value is not None}
             run.metrics(scores, step=len(folds), time=fold.ended)
         metrics = metrics | {"cross_validation": fold_metrics(folds)}
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from distillery.data.errors import InputError
 from distillery.data.files import write_json
 from distillery.data.prepared import DatasetInfo, Split, load_info, load_split
 from distillery.data.tables import write_table
@@ -230,11 +229,5 @@ def check_students(params, info: DatasetInfo) -> None:
     info.check_augmentation("train_scratch", params.train_scratch)
     info.check_top_classes(params.transfer.top_classes)
     info.labels_of(student.omit_classes)
-    counts = info.class_counts["train"]
-    images = sum(count for name, count in counts.items() if name not in student.omit_classes)
-    if params.distill.folds > images:
-        raise InputError(
-            f"params.yaml: distill.folds: found {params.distill.folds}; accepted: up to the number of images that"
-            f" students learn from, {images}"
-        )
+    info.check_folds(params.distill.folds, student.omit_classes)
     build_model(student_spec(student, info, dropout=0.0), seed=0)

@@ -48,7 +48,7 @@ def keras_logits(pipeline, test_set):
 
 def logits_of(pipeline: Path, name: str, images: np.ndarray) -> np.ndarray:
     predict = FORMATS[name].load(pipeline / "models/exported" / FILES[name])
-    return predict_in_batches(predict, images, batch=64)  # 360 images: the last batch is smaller
+    return predict_in_batches(predict, images)
 
 
 def test_float_formats_give_keras_logits_and_int8_nearly(pipeline, test_set, keras_logits):

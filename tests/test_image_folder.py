@@ -1,5 +1,6 @@
 import os
 import pickle
+import resource
 import shutil
 import unicodedata
 from pathlib import Path
@@ -170,6 +171,9 @@ def test_sixteen_bits_become_eight(tmp_path):
     turned[0x0112] = 3
     read = images_of([write(tmp_path / "turned.png", values, exif=turned)], 16)
     np.testing.assert_array_equal(read, np.arange(256)[::-1].reshape(1, 16, 16, 1))
+    see_through = np.where(values < 4096, np.uint16(7), values)
+    read = images_of([write(tmp_path / "see_through.png", see_through, transparency=7)], 16)[0, ..., 0]
+    np.testing.assert_array_equal(read, np.where(values < 4096, 255, values >> 8))
     for wrong in (np.full((16, 16), 70_000, np.int32), np.zeros((16, 16), np.float32)):
         file = write(tmp_path / "wrong.tif", wrong)
         assert f"{file}: cannot be read as an image (" in message(images_of, [file], 16)
@@ -340,6 +344,17 @@ def test_other_file_in_a_class_raises_input_error(tmp_path):
         "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
     )  # would start Ghostscript
     assert "notes.txt: cannot be read as an image;" in message(read_folder, str(root), 8, 0.2)
+
+
+def test_many_unreadable_files_leave_none_open(tmp_path):
+    files = [write(tmp_path / f"{number}.tif", np.zeros((4, 4), np.float32)) for number in range(60)]
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 40, before[1]))
+    try:
+        read = read_images([*files, write(tmp_path / "good.png")], 16, unreadable="leave_out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert read.unreadable.tolist() == [True] * 60 + [False]
 
 
 def test_decompression_bombs_are_refused_before_they_are_decoded(tmp_path, monkeypatch):

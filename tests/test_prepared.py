@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from distillery.data.errors import InputError
+from distillery.data.files import new_map
 from distillery.data.prepared import load_info, load_split, save_prepared
 from distillery.datasets.splits import stratified_split
 
@@ -49,6 +50,20 @@ def test_prepared_data_are_read_back(prepared, tmp_path):
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     save_prepared(tmp_path, "tiny", ["Mädchen", "犬"], "nowhere", prepared)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_mapped_file_has_its_room_before_it_is_written(tmp_path):
+    array = new_map(tmp_path / "a.npy", np.uint8, (1000, 1000))
+    status = (tmp_path / "a.npy").stat()
+    assert status.st_blocks * 512 >= status.st_size > array.nbytes
+    assert not array.any()
+
+
+def test_more_folds_than_images_are_refused(prepared, tmp_path):
+    info = load_info(tmp_path)
+    info.check_folds(30, [])
+    with pytest.raises(InputError, match=r"distill.folds: found 31; accepted: up to the number of images.*, 30"):
+        info.check_folds(31, [])
 
 
 @pytest.mark.parametrize("damage", ["truncated", "missing", "other shape", "pickled"])

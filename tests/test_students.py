@@ -7,17 +7,19 @@ import keras
 import numpy as np
 import pytest
 from conftest import ROOT, spec, store, tracked
+from scipy.special import log_softmax
 
 from distillery import Distiller
 from distillery.data.errors import InputError
 from distillery.data.prepared import Split, save_prepared
-from distillery.distillation.cross_validation import CrossValidation, fold_metrics
+from distillery.distillation.cross_validation import CrossValidation, Fold, fold_metrics
 from distillery.learning.augmentation import Policy, Views
 from distillery.learning.batches import Examples
 from distillery.learning.checkpoint import Epoch
 from distillery.learning.models import build_model
+from distillery.learning.prediction import images_at_once, predict_in_batches
 from distillery.learning.settings import Training
-from distillery.learning.training import training_accuracy
+from distillery.learning.training import compile_model, training_accuracy
 from distillery.students.choice import load_students, onnx_models, predict_students, save_choice
 from distillery.students.plain_recipe import plain_recipe, shared_recipe
 from distillery.students.results import EpochMeans, students_result
@@ -119,6 +121,21 @@ def test_accuracy_on_training_images_is_that_of_the_kept_weights(digits):
     assert training_accuracy(built, examples, 50) == training_accuracy(built, examples, 50)
 
 
+@pytest.mark.parametrize("weighed", [True, False])
+def test_loss_without_smoothing_is_logged_beside_the_one_that_is_learned(digits, weighed):
+    images, labels = digits[0][:300], digits[1][:300]
+    own = build_model(spec("dense_128"), seed=0)
+    weights = np.linspace(0.5, 1.5, 10, dtype=np.float32) if weighed else None
+    compile_model(own, Training(epochs=1, batch_size=100, learning_rate=1e-9), 3, 0.2, weights)
+    logged = own.fit(images, labels, batch_size=100, shuffle=False, verbose=0).history
+    logits = own.predict(images, verbose=0).astype(np.float64)
+    losses = -log_softmax(logits, axis=1)
+    plain, even = losses[np.arange(300), labels], losses.mean(axis=1)
+    of_image = weights[labels] if weighed else np.ones(300)
+    assert logged["hard_loss"] == [pytest.approx(plain.mean(), rel=1e-4)]
+    assert logged["loss"] == [pytest.approx((of_image * (0.8 * plain + 0.2 * even)).mean(), rel=1e-4)]
+
+
 def test_epoch_means_are_over_all_seeds():
     labels = np.array([0, 1, 1])
     means = EpochMeans(labels, 2, seeds=2)
@@ -162,6 +179,24 @@ def three_classes(tmp_path):
     splits = dict.fromkeys(("train", "validation", "test"), (images, labels))
     save_prepared(tmp_path, "tiny", ["cat", "3", "犬"], "nowhere", splits)
     return tmp_path, labels
+
+
+def test_a_fold_without_labels_counts_for_the_agreement_alone():
+    metrics = fold_metrics([Fold(0.9, None, 1), Fold(0.7, 0.6, 2)])
+    assert (metrics["agreement_with_teacher"], metrics["accuracy"]) == (pytest.approx(0.8), 0.6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "count"), [((28, 28, 1), 1000), ((74, 74, 3), 1000), ((224, 224, 3), 111), ((4096, 4096, 3), 1)]
+)
+def test_few_photographs_are_predicted_at_once(shape, count):
+    assert images_at_once(shape) == count
+
+
+def test_images_are_predicted_in_the_order_asked_for(digits):
+    images, wanted = digits[0], np.random.default_rng(0).permutation(1797)[:1500]
+    found = predict_in_batches(lambda batch: batch.reshape(len(batch), -1).astype(np.float32), images, wanted)
+    np.testing.assert_array_equal(found, images[wanted].reshape(1500, -1))
 
 
 def test_omitted_classes_are_neither_learned_nor_used_for_the_choice(three_classes):

@@ -52,10 +52,22 @@ def test_unlabelled_images_are_a_part_beside_train_and_never_the_tests(folder, c
         "unlabelled/deep/d.png",
         "unlabelled/deep/er/c.png",
     ]
-    kept, *_ = without_duplicates(dataset, "leave_out")
-    assert "left out of unlabelled, since they are in train, validation, test, too: 2 images" in capsys.readouterr().out
-    assert [image[0, 0, 0] for image in kept.unlabelled_images] == [200, 201, 203, 202]
-    assert len(kept.files["unlabelled"]) == 4
+    for duplicates in ("leave_out", "keep", "refuse"):
+        kept, *_ = without_duplicates(dataset, duplicates)
+        said = capsys.readouterr().out
+        assert "no picture with a label occurs twice" in said
+        assert "left out of unlabelled, since they are in train, validation, test, too: 2 images" in said
+        assert [image[0, 0, 0] for image in kept.unlabelled_images] == [200, 201, 203, 202]
+        assert len(kept.files["unlabelled"]) == 4
+
+
+@pytest.mark.parametrize("duplicates", ["leave_out", "keep"])
+def test_without_images_of_its_own_there_is_no_such_part(folder, tmp_path, duplicates):
+    for path in (folder / "unlabelled").rglob("*.png"):
+        if not path.name.startswith("of_"):
+            path.unlink()
+    kept, *_ = without_duplicates(read_folder(str(folder), 8, 0.2), duplicates)
+    assert kept.unlabelled_images is None
 
 
 def test_elsewhere_unlabelled_is_the_name_of_a_class(tmp_path):

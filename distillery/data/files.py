@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -75,6 +75,24 @@ def write_array(path: str | Path, array: np.ndarray) -> None:
     """Write a `.npy` file, which `numpy.load` reads without pickle."""
     with atomic_write(path) as temporary:
         np.save(temporary, array, allow_pickle=False)
+
+
+def new_map(path: str | Path, dtype: np.dtype | type, shape: tuple[int, ...]) -> np.ndarray:
+    """Make a `.npy` file and return its array, mapped, of zeros.
+
+    Raises:
+        OSError: when there is no room for it. Writing to a mapped file without room would end the process.
+    """
+    array = np.lib.format.open_memmap(path, "w+", dtype, shape)
+    with open(path, "r+b") as file:
+        reserve(file)
+    return array
+
+
+def reserve(file: IO[bytes]) -> None:
+    """Take the room that a file with holes needs; systems other than Linux take it when it is written."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
 
 
 def map_array(path: str | Path, dtype: np.dtype | type, shape: tuple[int, ...]) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from distillery.data.errors import InputError
-from distillery.data.files import atomic_write, map_array, read_json, write_array, write_json
+from distillery.data.files import atomic_write, map_array, new_map, read_json, write_array, write_json
 from distillery.data.whole_pictures import Pictures, WholePictures, knows_wholes, whole_picture
 
 COPIED_BYTES = 1 << 24  # of images at once
@@ -72,6 +72,23 @@ class DatasetInfo:
         if channels == 1 and section.augment and section.augment.saturation:
             found = section.augment.saturation
             raise InputError(f"params.yaml: {name}.augment.saturation: found {found}, for grey images; accepted: 0.0")
+
+    def check_folds(self, folds: int, omitted: Sequence[str]) -> None:
+        """Check that each fold of a cross-validation has an image.
+
+        Args:
+            folds: the parameter `distill.folds`.
+            omitted: names of classes that students never see.
+
+        Raises:
+            InputError: when there are more folds than labelled images.
+        """
+        images = sum(count for name, count in self.class_counts["train"].items() if name not in omitted)
+        if folds > images:
+            raise InputError(
+                f"params.yaml: distill.folds: found {folds}; accepted: up to the number of images that students learn"
+                f" from, {images}"
+            )
 
     def check_top_classes(self, count: int | None) -> None:
         """Check that there are more classes than those whose logits are kept.
@@ -265,7 +282,7 @@ def select(split: Split, indices: np.ndarray) -> Split:
 def _write_split(folder: Path, part: str, images: np.ndarray, labels: np.ndarray) -> str:
     """Write a part, some images after the other, and return its digest."""
     with atomic_write(folder / f"{part}_images.npy") as path:
-        written = np.lib.format.open_memmap(path, "w+", np.uint8, tuple(images.shape))
+        written = new_map(path, np.uint8, tuple(images.shape))
         rows = max(1, COPIED_BYTES // written[0].nbytes)
         for start in range(0, len(images), rows):
             written[start : start + rows] = images[start : start + rows]
@@ -283,7 +300,7 @@ def _write_wholes(folder: Path, part: str, images, digest: str) -> tuple[int, st
     values = int(np.prod(sizes, axis=1, dtype=np.int64).sum()) * images.shape[3]
     of_all = hashlib.sha256(digest.encode())
     with atomic_write(folder / f"{part}_whole.npy") as path:
-        written = np.lib.format.open_memmap(path, "w+", np.uint8, (values,))
+        written = new_map(path, np.uint8, (values,))
         start = 0
         for number in np.flatnonzero(sizes[:, 0]):
             picture = images.whole(number)

@@ -38,7 +38,8 @@ def without_duplicates(dataset: Dataset, duplicates: str) -> tuple[Dataset, np.n
     Args:
         dataset: the images as they are prepared.
         duplicates: `leave_out`: images of `train` that are in `validation` or `test`, too, and images of `validation`
-            that are in `test`, are left out. `keep`: nothing is. `refuse`: no picture may occur twice.
+            that are in `test`, are left out. `keep`: none is. Images without a label that have one elsewhere are left
+            out in any case. `refuse`: no picture with a label may occur twice.
 
     Returns:
         The data set; int, (n,): a number per image of `train`, the same for the same picture; and int, (classes,): of
@@ -58,11 +59,12 @@ def without_duplicates(dataset: Dataset, duplicates: str) -> tuple[Dataset, np.n
         raise InputError(
             f"prepare.duplicates: refuse, and {'; '.join(found).replace('warning: ', '')}; accepted: every picture once"
         )
-    print("\n".join(found or ["no picture occurs twice"]), flush=True)
-    if duplicates == "keep":
-        return dataset, ids["train"], repeated
+    labelled = "" if of_unlabelled is None else " with a label"
+    print("\n".join(found or [f"no picture{labelled} occurs twice"]), flush=True)
     if of_unlabelled is not None:
         dataset = _without_known_ones(dataset, of_unlabelled, ids)
+    if duplicates == "keep":
+        return dataset, ids["train"], repeated
     for part, later in LATER.items():
         kept = ~np.isin(ids.get(part, []), np.concatenate([ids[other] for other in later if other in ids]))
         if kept.all():

@@ -83,14 +83,14 @@ def _parts(root: Path, listing: "_Listing") -> dict[str, Path]:
     """Return the folder of each part, `train` first; a folder of classes is all `train`."""
     folders = listing.folders(root)
     named = {name: PARTS[name.casefold()] for name in folders if name.casefold() in PARTS}
-    if any(part == "train" and listing.folders(folders[name]) for name, part in named.items()):
+    if any(part == "train" and listing.has_folders(folders[name]) for name, part in named.items()):
         named |= {name: "unlabelled" for name in folders if name.casefold() in UNLABELLED}
     others = [name for name in folders if name not in named]
     if not named:
         return {"train": root}
     if others:
         (name, *more) = named
-        if named[name] == "train" and not more and not listing.folders(folders[name]):
+        if named[name] == "train" and not more and not listing.has_folders(folders[name]):
             print(f"{folders[name]} is a class: it holds images, and other classes lie beside it", flush=True)
             return {"train": root}
         raise InputError(
@@ -131,6 +131,10 @@ class _Listing:
                     " nothing; accepted: the folder itself, moved or copied here"
                 )
         return visible
+
+    def has_folders(self, folder: Path) -> bool:
+        """Return whether a folder has subfolders; nothing is left out by looking."""
+        return any(place.is_dir() for place in self.visible(folder))
 
     def folders(self, folder: Path) -> dict[str, Path]:
         """Return the subfolders by name, no two of one name; files beside them are left out."""

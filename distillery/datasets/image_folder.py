@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from distillery.data.errors import InputError, shown, some
+from distillery.data.files import reserve
 from distillery.data.progress import Progress
 from distillery.data.whole_pictures import Pictures, WholePictures
 from distillery.datasets.dataset import Dataset, Rows
@@ -194,7 +195,9 @@ def read_images(files: list[Path], size: int, training: int | None = None, unrea
 def _array(shape: tuple[int, ...]) -> np.ndarray:
     """Return zeros, uint8, in a file without a name in the working directory, which the array keeps."""
     with TemporaryFile(dir=Path.cwd()) as file:
-        return np.memmap(file, np.uint8, "w+", shape=shape).view(np.ndarray)
+        array = np.memmap(file, np.uint8, "w+", shape=shape).view(np.ndarray)
+        reserve(file)
+        return array
 
 
 def _refusal(errors: Mapping[Path, InputError], files: int) -> InputError:
@@ -213,7 +216,7 @@ def _each(files: list[Path], function: Callable, progress: bool = False) -> tupl
         try:
             return function(file)
         except InputError as error:
-            return error
+            return InputError(str(error))  # without the frames, which hold the picture and its file
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes and scales without Python's lock
         said = Progress("reading images", len(files)) if progress else None

@@ -156,7 +156,7 @@ def upright(image: Image.Image, mode: str, bits: int = 16, background: int = 255
     Raises:
         ValueError: when a value is below 0 or above 65,535.
     """
-    image = _in_8_bits(turned(image), bits)
+    image = _in_8_bits(turned(image), bits, background)
     if image.has_transparency_data:
         ground = Image.new("RGBA", image.size, (background, background, background, 255))
         image = Image.alpha_composite(ground, image.convert("RGBA"))
@@ -182,11 +182,15 @@ def turned(image: Image.Image) -> Image.Image:
     return image
 
 
-def _in_8_bits(image: Image.Image, bits: int) -> Image.Image:
-    """Return the upper 8 of some bits: Pillow itself would clip the values at 255."""
+def _in_8_bits(image: Image.Image, bits: int, background: int) -> Image.Image:
+    """Return the upper 8 of some bits, the background where a value is transparent: Pillow would clip them at 255."""
     if not image.mode.startswith("I"):
         return image
-    return Image.fromarray(np.minimum(values_of_16_bits(image) >> (bits - 8), 255).astype(np.uint8))
+    values = values_of_16_bits(image)
+    grey = np.minimum(values >> (bits - 8), 255).astype(np.uint8)
+    if isinstance(transparent := image.info.get("transparency"), int):
+        grey[values == transparent] = background
+    return Image.fromarray(grey)
 
 
 def values_of_16_bits(image: Image.Image) -> np.ndarray:

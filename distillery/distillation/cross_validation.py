@@ -11,6 +11,7 @@ from distillery.learning.checkpoint import Checkpoint
 from distillery.learning.metrics import spread
 from distillery.learning.models import ModelSpec
 from distillery.learning.prediction import predict_logits
+from distillery.learning.resizing import resized_when_read
 from distillery.learning.settings import Training
 from distillery.students.train import Distil, SeedTrainer
 from distillery.students.training_set import TrainingSet
@@ -18,10 +19,13 @@ from distillery.students.training_set import TrainingSet
 
 @dataclass(frozen=True)
 class Fold:
-    """A fold's score: how often the student agrees with the teacher, how often it is correct, and when it ended."""
+    """A fold's score: how often the student agrees with the teacher, how often it is correct, and when it ended.
+
+    The accuracy is None where no image of the fold has a label.
+    """
 
     agreement: float
-    accuracy: float
+    accuracy: float | None
     ended: int
 
 
@@ -74,11 +78,12 @@ class CrossValidation:
             others = replace(examples, indices=examples.indices[rest])
             model, result = trainer.train(self.seed, others, data.validation, lambda _: None, checkpoint)
             held_out = examples.indices[fold]
-            predictions = predict_logits(model, examples.as_they_are(held_out)).argmax(axis=1)
+            images = resized_when_read(examples.images, examples.size)
+            predictions = predict_logits(model, images, held_out).argmax(axis=1)
             known = examples.labels[held_out] >= 0
             yield Fold(
                 float(np.mean(predictions == teacher_predictions[fold])),
-                float(np.mean((predictions == examples.labels[held_out])[known])),
+                float(np.mean((predictions == examples.labels[held_out])[known])) if known.any() else None,
                 result.epochs[-1].ended,
             )
 
@@ -89,5 +94,5 @@ def fold_metrics(folds: list[Fold]) -> dict[str, float]:
     return {
         "agreement_with_teacher": float(np.mean(agreements)),
         "agreement_with_teacher_std": spread(agreements),
-        "accuracy": float(np.mean([fold.accuracy for fold in folds])),
+        "accuracy": float(np.mean([fold.accuracy for fold in folds if fold.accuracy is not None])),
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from distillery.data.errors import InputError, reason
-from distillery.data.files import atomic_write, map_array, read_json, write_json
+from distillery.data.files import atomic_write, map_array, new_map, read_json, write_json
 from distillery.data.progress import Progress
 from distillery.distillation.stored_logits import TOP_CLASSES, compact, largest_outputs
 from distillery.learning.augmentation import Views
@@ -155,7 +155,7 @@ def save_transfer_set(
                 if name not in stored:
                     path = files.enter_context(atomic_write(folder / f"{name}.npy"))
                     shape = (views.count, *values.shape)
-                    stored[name] = np.lib.format.open_memmap(path, mode="w+", dtype=values.dtype, shape=shape)
+                    stored[name] = new_map(path, values.dtype, shape)
                     digests[name] = hashlib.sha256()
                 stored[name][number] = values
                 digests[name].update(stored[name][number])

@@ -22,7 +22,8 @@ from distillery.learning.devices import callbacks_for_devices, xla_is_faster
 from distillery.learning.losses import hard_loss
 from distillery.learning.metrics import balanced_accuracy, confusion_matrix, negative_log_likelihood
 from distillery.learning.optimizer import adam
-from distillery.learning.prediction import PREDICT_BATCH, predict_logits
+from distillery.learning.prediction import predict_logits
+from distillery.learning.resizing import resized_when_read
 from distillery.learning.settings import Training
 
 WARM_UP = 0.1  # part of the steps in which the cosine schedule rises
@@ -66,14 +67,16 @@ def compile_model(
         model: a classifier, or a `Distiller`, which brings its own loss.
         training: learning rate, schedule, weight decay, epochs, and how to compile.
         steps_per_epoch: batches per epoch.
-        label_smoothing, class_weights: of the hard loss; a `Distiller` has None of the first.
+        label_smoothing, class_weights: of the hard loss; a `Distiller` has None of the first. Where they change it, the
+            loss without them is a metric, too, `hard_loss`: it is what validation images are measured by.
     """
+    changed = label_smoothing is not None and (label_smoothing > 0 or class_weights is not None)
     model.compile(
         optimizer=adam(_learning_rate(training, steps_per_epoch * training.epochs), training.weight_decay),
         loss=None
         if label_smoothing is None
         else partial(hard_loss, label_smoothing=label_smoothing, class_weights=class_weights),
-        metrics=["accuracy"],
+        metrics=["accuracy", *([keras.metrics.MeanMetricWrapper(hard_loss, "hard_loss")] if changed else [])],
         jit_compile=xla_is_faster() if training.compilation == "auto" else training.compilation == "xla",
         steps_per_execution=min(training.steps_per_execution, steps_per_epoch),
     )
@@ -276,12 +279,8 @@ def training_accuracy(model: keras.Model, examples: Examples, images: int) -> fl
         images: how many are drawn of them; as many as there are validation images make both equally sure.
     """
     drawn = training_sample(examples, images)
-    correct = 0
-    for start in range(0, len(drawn), PREDICT_BATCH):  # the images may lie in a file that is larger than the memory
-        batch = drawn[start : start + PREDICT_BATCH]
-        predicted = model.predict_on_batch(examples.as_they_are(batch)).argmax(axis=1)
-        correct += int((predicted == examples.labels[batch]).sum())
-    return correct / len(drawn)
+    predicted = predict_logits(model, resized_when_read(examples.images, examples.size), drawn).argmax(axis=1)
+    return float(np.mean(predicted == examples.labels[drawn]))
 
 
 def training_sample(examples: Examples, images: int) -> np.ndarray:

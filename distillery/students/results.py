@@ -41,26 +41,26 @@ class EpochMeans:
     def __init__(self, labels: np.ndarray, classes: int, seeds: int):
         self._labels, self._classes, self._seeds = labels, classes, seeds
         self._metrics: dict[int, list[Mapping[str, float]]] = defaultdict(list)
-        self._confusions: dict[int, np.ndarray] = defaultdict(int)
-        self._means: list[MeanEpoch] = []
+        self._predictions: dict[int, list[np.ndarray]] = defaultdict(list)  # of a thousand classes matrices are large
+        self._means: list[dict[str, float]] = []
 
     def add(self, epoch: Epoch) -> MeanEpoch | None:
         """Take an epoch of a student, and return the mean where it was the last student's."""
         metrics = self._metrics[epoch.number]
         metrics.append(epoch.metrics)
-        confusion = confusion_matrix(self._labels, epoch.predictions, self._classes)
-        self._confusions[epoch.number] = self._confusions[epoch.number] + confusion
+        self._predictions[epoch.number].append(epoch.predictions)
         if len(metrics) < self._seeds:
             return None
         means = {name: float(np.mean([one[name] for one in metrics])) for name in metrics[0]}
-        mean = MeanEpoch(epoch.number, means, self._confusions[epoch.number], epoch.ended)
-        self._means.append(mean)
-        return mean
+        self._means.append(means)
+        predictions = np.concatenate(self._predictions.pop(epoch.number))
+        confusion = confusion_matrix(np.tile(self._labels, self._seeds), predictions, self._classes)
+        return MeanEpoch(epoch.number, means, confusion, epoch.ended)
 
     @property
     def curves(self) -> pd.DataFrame:
         """A row per epoch: its number and the means of its metrics."""
-        return curves([mean.metrics for mean in self._means])
+        return curves(self._means)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from distillery.data.errors import InputError
 from distillery.data.files import file_digest, read_json, write_json
 from distillery.data.progress import Progress
 from distillery.learning.onnx_model import OnnxModel, load_onnx
-from distillery.learning.prediction import ATTENTION, EMBEDDING, PREDICT_BATCH, Predict, inner_kind, predict_in_batches
+from distillery.learning.prediction import ATTENTION, EMBEDDING, Predict, images_at_once, inner_kind, predict_in_batches
 from distillery.teachers.classes import own_logits
 from distillery.teachers.ensemble import MEAN_LOSS, MEMBERS, Ensemble, mean_logits
 from distillery.teachers.inner_tensors import embedding_tensor, feature_maps
@@ -94,8 +94,9 @@ class TrainedTeacher:
             return {"logits": predict_in_batches(self.predict, images)}
         if inner not in self._inner:
             self._inner[inner] = self._load_inner(inner, images.shape[1:])
-        starts = range(0, len(images), PREDICT_BATCH)
-        found = [self._inner[inner](np.ascontiguousarray(images[start : start + PREDICT_BATCH])) for start in starts]
+        batch = images_at_once(images.shape[1:])
+        starts = range(0, len(images), batch)
+        found = [self._inner[inner](np.ascontiguousarray(images[start : start + batch])) for start in starts]
         return {name: np.concatenate([batch[name] for batch in found]) for name in found[0]}
 
     def _load_inner(self, inner: tuple[str, ...], image_shape: tuple[int, ...]) -> Outputs:
