@@ -13,7 +13,8 @@ class Loss(keras.layers.Layer):
     """Teacher's and student's embeddings of the same image are alike, of different images unlike.
 
     Both are projected to a sphere of few dimensions, by dense layers that learn with the student and are not kept. A
-    bank holds the projections of all training images, by their numbers, as moving averages. Each image's student is
+    bank holds the projections of all training images, by their numbers, as moving averages; of images that are never
+    shown, as those of omitted classes, what it began with. Each image's student is
     compared with its own teacher in the bank and with those of images drawn from it, and its teacher with students
     likewise: −log h(own) − Σ log(1 − h(drawn)), h = e / (e + negatives / images), where e = exp(cosine / 0.07), divided
     by its mean over the first batch times the images, as in the authors' code. All images of a batch are compared with
@@ -40,10 +41,13 @@ class Loss(keras.layers.Layer):
             dense.build((None, *shapes["embedding"]))
             self.project[side] = dense
         self.drawn = keras.random.SeedGenerator()
-        on_sphere = keras.initializers.RandomUniform(-((3 / dimensions) ** 0.5), (3 / dimensions) ** 0.5)
+        reach = (3 / dimensions) ** 0.5
         self.bank = {
             side: self.add_weight(
-                shape=(images, dimensions), initializer=on_sphere, trainable=False, name=f"bank_{side}"
+                shape=(images, dimensions),
+                initializer=keras.initializers.RandomUniform(-reach, reach),  # one for both would give both the same
+                trainable=False,
+                name=f"bank_{side}",
             )
             for side in ("teacher", "student")
         }
@@ -78,7 +82,8 @@ class Loss(keras.layers.Layer):
         """Return the loss of one side's projections, (batch, dimensions), against the bank of the other side."""
         own = ops.exp(ops.sum(projected * ops.take(self.bank[side], numbers, axis=0), axis=-1) / TEMPERATURE)
         others = ops.exp(ops.matmul(projected, ops.transpose(ops.take(self.bank[side], drawn, axis=0))) / TEMPERATURE)
-        mean = ops.where(self.mean[side] > 0, self.mean[side], ops.stop_gradient(ops.mean(others)))
+        known = ops.convert_to_tensor(self.mean[side])
+        mean = ops.where(known > 0, known, ops.stop_gradient(ops.mean(others)))
         self.mean[side].assign(mean)
         noise = self.negatives / self.images
         own, others = own / (mean * self.images), others / (mean * self.images)

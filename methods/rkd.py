@@ -34,7 +34,7 @@ def loss(labels, teacher, student, temperature, *, distance: float = 25.0, angle
 def _groups(embedding):
     """Return (groups, images, units)."""
     batch, units = ops.shape(embedding)[0], embedding.shape[1]
-    images = ops.minimum(batch, GROUP)
+    images = min(batch, GROUP) if isinstance(batch, int) else ops.minimum(batch, GROUP)
     groups = batch // images
     return ops.reshape(embedding[: groups * images], (groups, images, units))
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from distillery.data.errors import InputError, refusal
 from pipeline.imports import prepared_stage
-from pipeline.machine import difference, facts, shown_facts
+from pipeline.machine import difference, facts, in_utf8, shown_facts
 from pipeline.params import load_params
 from pipeline.presets import preset_costs, write_preset
 from pipeline.processes import follow, leave, loss_told, processes_of, share_folder
@@ -100,15 +100,6 @@ def way_back(error: str) -> str:
     """Return how a failed experiment's parameters are taken back, where the error is one of them."""
     here = os.environ.get("DVC_EXP_NAME") and os.environ.get("DVC_ROOT") == str(Path.cwd())
     return "; back to the committed values: git checkout params.yaml" if here and "params.yaml" in error else ""
-
-
-def in_utf8() -> None:
-    """Start again in Python's UTF-8 mode where the locale has another encoding: file names and texts are UTF-8."""
-    if sys.getfilesystemencoding() != "utf-8":
-        os.environ["PYTHONUTF8"] = "1"
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # a class's name may hold what the terminal cannot show
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from distillery.data.errors import InputError
 from distillery.timing import cores, processor
 
-BACKENDS = ("tensorflow", "jax", "torch")
+BACKENDS = ("tensorflow", "jax")
 # Made for other programs, or for looking for errors; each changes what a training computes, or stops it.
 IGNORED = (
     "JAX_ENABLE_X64",
@@ -112,7 +112,7 @@ def difference(recorded: Path) -> str:
     """Return how this machine differs from the one that computed the results in the folder; empty where it does not.
 
     Args:
-        recorded: the timing that `evaluate` wrote last, or Git has.
+        recorded: the timing that `timing` wrote last, or Git has.
     """
     try:
         made = json.loads(recorded.read_text(encoding="utf-8"))["machine"]
@@ -121,3 +121,12 @@ def difference(recorded: Path) -> str:
     here = facts()
     differing = [name for name in ("processor", "threads") if str(made.get(name, here[name])) != here[name]]
     return "; ".join(f"{name} {made[name]}, here {here[name]}" for name in differing)
+
+
+def in_utf8() -> None:
+    """Start again in Python's UTF-8 mode where the locale has another encoding: file names and texts are UTF-8."""
+    if sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a class's name may hold what the terminal cannot show

@@ -396,7 +396,7 @@ def _method_section(name: str) -> type[Section]:
     """Return the section of a method's own parameters, from its file."""
     fields = {}
     for parameter in catalogue.method_parameters(name):
-        bound = {"ge": 0} if parameter.type in (int, float) else {}
+        bound = {int: {"ge": 1}, float: {"ge": 0}}.get(parameter.type, {})
         fields[parameter.name] = (parameter.type, Field(parameter.default, description=parameter.description, **bound))
     return create_model(name, __base__=Section, **fields)
 

@@ -4,8 +4,11 @@ import keras
 import numpy as np
 import pytest
 from conftest import model
+from keras import ops
 
 from distillery import Distiller, load_method
+from distillery.distillation.methods import Method
+from distillery.distillation.stored_logits import largest_logits
 
 
 @pytest.fixture
@@ -94,3 +97,52 @@ def test_live_teacher_with_named_outputs_gives_them_to_the_method(digits, studen
     distiller = compiled(Distiller(model("dense_10_10"), 1.0, 0.0, teacher=teacher, soft_loss=loss))
     distiller.train_on_batch(digits[0][:8], digits[1][:8])
     assert seen == {"teacher": ["logits", "twice"], "student": ["logits"]}
+
+
+class OwnWeights(keras.layers.Layer):
+    """The mean square of the teacher's logits, behind a layer that must fit them."""
+
+    def __init__(self, teacher, student, images):
+        super().__init__()
+        self.shapes = dict(teacher)
+        self.scale = keras.layers.Dense(10, use_bias=False, kernel_initializer="identity", trainable=False)
+        self.scale.build((None, *teacher["logits"]))
+        self.built = True
+
+    def call(self, labels, teacher, student, temperature):
+        return ops.mean(ops.square(self.scale(teacher["logits"])))
+
+
+def test_method_with_weights_is_given_logits_of_all_classes_standardized(digits, student):
+    images, labels = digits[0][:64], digits[1][:64]
+    logits = np.random.default_rng(0).normal(0, 7, (64, 10))
+    stored = {name: values[np.newaxis] for name, values in largest_logits(logits, 3).items()}
+    method = Method("own", OwnWeights, standardize=True).over(stored)
+    distiller = Distiller(student, 4.0, 0.5, soft_loss=method, t_squared=False)
+    assert distiller.loss_layer.shapes == {"logits": (10,)}
+    distiller.compile("adam", metrics=["accuracy"])
+    targets = {"labels": labels, **{name: values[0] for name, values in stored.items()}}
+    assert distiller.fit(images, targets, verbose=0).history["soft_loss"] == [pytest.approx(1.0, abs=1e-4)]
+
+
+def test_method_with_weights_is_the_mean_over_members(digits, student):
+    images, labels = digits[0][:64], digits[1][:64]
+    members = np.random.default_rng(0).normal(0, 1, (64, 2, 10)).astype(np.float32)
+    stored = {"logits": members.mean(axis=1)[np.newaxis], "member_logits": members[np.newaxis]}
+    distiller = Distiller(student, 4.0, 0.5, soft_loss=Method("own", OwnWeights).over(stored), t_squared=False)
+    distiller.compile("adam", metrics=["accuracy"])
+    targets = {"labels": labels, **{name: values[0] for name, values in stored.items()}}
+    logged = distiller.fit(images, targets, batch_size=64, verbose=0).history["soft_loss"]
+    assert logged == [pytest.approx((members**2).mean(), rel=1e-5)]
+
+
+def test_labels_may_have_an_axis_of_one_as_keras_data_sets_have(digits):
+    images, labels = digits[0][:128], digits[1][:128]
+    logits = np.random.default_rng(0).normal(0, 3, (128, 10)).astype(np.float32)
+    logged = []
+    for shape in ((128,), (128, 1)):
+        distiller = Distiller(model("dense_128"), 4.0, 0.5, soft_loss="dkd")
+        distiller.compile("sgd", metrics=["accuracy"])
+        targets = {"labels": labels.reshape(shape), "logits": logits}
+        logged.append(distiller.fit(images, targets, shuffle=False, verbose=0).history)
+    assert logged[0] == logged[1]

@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, model, spec
+from conftest import ROOT, model, run, spec
 
 from distillery import Distiller, load_method
 from distillery.data.prepared import Split
@@ -69,3 +69,31 @@ def test_method_trains_goes_on_and_is_exported(digits, stored, tmp_path, method)
     exported = OnnxModel(files["resumed"].with_suffix(".onnx")).predict(images[1000:])
     expected = predict_logits(keras.models.load_model(files["resumed"]), images[1000:])
     np.testing.assert_allclose(exported, expected, atol=1e-4)
+
+
+UNDER_JAX = """
+import sys
+import numpy as np
+from conftest import model
+from distillery import Distiller, load_method
+from distillery.learning.inner_outputs import with_inner_outputs
+random = np.random.default_rng(0)
+images, labels = random.integers(0, 255, (64, 8, 8, 1), np.uint8), random.integers(0, 10, 64)
+seen = with_inner_outputs(model("cnn", seed=5), ["embedding", "attention"], "cnn").predict(images, verbose=0)
+stored = {name: np.asarray(values, np.float32)[np.newaxis] for name, values in seen.items()}
+for name in sys.argv[1:]:
+    method = load_method(name)
+    teacher = method.read(stored)
+    distiller = Distiller(model("cnn_16_32"), 4.0, 0.5, soft_loss=method.over(teacher))
+    distiller.compile("adam", metrics=["accuracy"])
+    targets = {"labels": labels, **{output: values[0] for output, values in teacher.items()}}
+    logged = distiller.fit(images, targets, batch_size=64, verbose=0).history
+    assert np.isfinite(logged["soft_loss"]).all(), name
+    print(name)
+"""
+
+
+@pytest.mark.long
+def test_every_method_takes_a_step_under_jax():
+    answer = run(ROOT / "tests", "python", "-c", UNDER_JAX, *METHODS, KERAS_BACKEND="jax", PYTHONPATH=str(ROOT))
+    assert answer.stdout.split() == METHODS

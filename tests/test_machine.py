@@ -55,7 +55,7 @@ def test_threads_that_the_user_asks_for_stay():
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"KERAS_BACKEND": "tensorflw"}, "KERAS_BACKEND: found 'tensorflw'; accepted: tensorflow, jax, torch"),
+        ({"KERAS_BACKEND": "tensorflw"}, "KERAS_BACKEND: found 'tensorflw'; accepted: tensorflow, jax"),
         ({"KERAS_BACKEND": "numpy"}, "KERAS_BACKEND: found 'numpy'; accepted: "),
         ({machine.THREADS: "many"}, f"{machine.THREADS}: found 'many'; accepted: a whole number"),
         ({machine.THREADS: "0"}, f"{machine.THREADS}: found '0'"),

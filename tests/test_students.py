@@ -126,8 +126,8 @@ def test_loss_without_smoothing_is_logged_beside_the_one_that_is_learned(digits,
     images, labels = digits[0][:300], digits[1][:300]
     own = build_model(spec("dense_128"), seed=0)
     weights = np.linspace(0.5, 1.5, 10, dtype=np.float32) if weighed else None
-    compile_model(own, Training(epochs=1, batch_size=100, learning_rate=1e-9), 3, 0.2, weights)
-    logged = own.fit(images, labels, batch_size=100, shuffle=False, verbose=0).history
+    compile_model(own, Training(epochs=1, batch_size=128, learning_rate=1e-9), 3, 0.2, weights)
+    logged = own.fit(images, labels, batch_size=128, shuffle=False, verbose=0).history
     logits = own.predict(images, verbose=0).astype(np.float64)
     losses = -log_softmax(logits, axis=1)
     plain, even = losses[np.arange(300), labels], losses.mean(axis=1)

@@ -120,9 +120,13 @@ def test_one_column_is_the_second_of_two_classes(tmp_path):
     rows = table()
     rows = rows.assign(grey=rows["night"] + rows["day"])[["path", "grey"]]
     rows.to_csv(tmp_path / "outputs.csv", index=False)
-    take_teacher(settings(tmp_path / "outputs.csv"), info, parts, tmp_path / "teacher", "/data/pictures")
-    found = softmax(load_teacher(tmp_path / "teacher").outputs(PARTS["test"].images)["logits"].astype(float), axis=1)
-    np.testing.assert_allclose(found[:, 1], rows.set_index("path").loc[FILES["test"], "grey"], atol=1e-5)
+    for classes in (None, {"grey": 1, "colour": 0}):
+        own = settings(tmp_path / "outputs.csv", classes=classes)
+        take_teacher(own, info, parts, tmp_path / "teacher", "/data/pictures")
+        logits = load_teacher(tmp_path / "teacher").outputs(PARTS["test"].images)["logits"].astype(float)
+        np.testing.assert_allclose(
+            softmax(logits, axis=1)[:, 1], rows.set_index("path").loc[FILES["test"], "grey"], atol=1e-5
+        )
 
 
 def test_what_is_no_table_of_this_data_set_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 """The distiller: a student that learns from labels and from a teacher's outputs."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -86,9 +87,8 @@ class Distiller(keras.Model):
             own = {name: tuple(output.shape[1:]) for name, output in _named(of_student.output).items()}
             layer = self.loss_layer = method.with_weights(own)
             # Keras takes what is no tensor by its name alone.
-            self._soft_loss = lambda *outputs: layer(*outputs[:3], temperature=outputs[3])
-        else:
-            self._soft_loss = mean_over_members(method)
+            method = replace(method, loss=lambda *outputs: layer(*outputs[:3], temperature=outputs[3]))
+        self._soft_loss = mean_over_members(method) if LOGITS in method.outputs else method
         self.hard_loss_tracker = keras.metrics.Mean(name="hard_loss")
         self.soft_loss_tracker = keras.metrics.Mean(name="soft_loss")
 
@@ -114,7 +114,8 @@ class Distiller(keras.Model):
         return self.alpha * hard + (1 - self.alpha) * soft
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        labels, logits = y["labels"] if isinstance(y, dict) else y, _named(y_pred)[LOGITS]
+        logits = _named(y_pred)[LOGITS]
+        labels = _one_axis(y["labels"] if isinstance(y, dict) else y, logits.shape[-1])
         if isinstance(y, dict) and len(labels.shape) > 1:
             labels = main_labels(*self._targets(x, y, logits.shape[-1]))
         return super().compute_metrics(x, labels, logits, sample_weight)
@@ -126,15 +127,20 @@ class Distiller(keras.Model):
             teacher |= {name: ops.cast(teacher[name], "float32") for name in teacher if name != IMAGE}
             if TOP_CLASSES in teacher:
                 teacher["logits"] = every_logit(teacher.pop(TOP_CLASSES), teacher["logits"], classes)
-            return y["labels"], teacher
+            return _one_axis(y["labels"], classes), teacher
         if self._teach is None:
             raise ValueError("the targets hold no teacher outputs, and the distiller has no live teacher")
         outputs = _named(self._teach(images))
-        return y, {name: ops.stop_gradient(output) for name, output in outputs.items()}
+        return _one_axis(y, classes), {name: ops.stop_gradient(output) for name, output in outputs.items()}
 
 
 def _named(outputs) -> Mapping:
     return outputs if isinstance(outputs, dict) else {LOGITS: outputs}
+
+
+def _one_axis(labels, classes: int):
+    """Return labels of shape (batch, 1), as Keras's data sets have them, as (batch,); others as they are."""
+    return ops.squeeze(labels, -1) if len(labels.shape) == 2 and labels.shape[-1] == 1 != classes else labels
 
 
 def main_labels(labels, teacher):

@@ -13,10 +13,13 @@ from keras import ops
 
 from distillery.data.catalogue import load_module
 from distillery.data.errors import InputError
+from distillery.distillation.stored_logits import MEMBER_TOP_CLASSES, TOP_CLASSES
 from distillery.learning.prediction import inner_kind
+from distillery.teachers.outputs import MEMBER_LOGITS
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "methods"
 LOGITS, IMAGE = "logits", "image"
+NOT_GIVEN = (TOP_CLASSES, MEMBER_LOGITS, MEMBER_TOP_CLASSES)  # the distiller makes logits of them
 SMALL = 1e-14  # beside a variance; its square root beside a deviation
 
 Shapes = Mapping[str, tuple[int, ...]]  # of one image's outputs, by name
@@ -89,17 +92,20 @@ class Method:
         return inspect.isclass(self.loss.func if isinstance(self.loss, partial) else self.loss)
 
     def with_weights(self, student: Shapes) -> Callable:
-        """Return the loss with fresh weights, a `keras.layers.Layer`.
+        """Return the loss with fresh weights, a `keras.layers.Layer`. It is told what it will be given.
 
         Args:
-            student: the shapes of its outputs.
+            student: the shapes of its outputs; its logits are of as many classes as the teacher's.
 
         Raises:
             ValueError: when the shapes of the teacher's are not known.
         """
         if self.shapes is None or self.images is None:
             raise ValueError(f"{self.name} has weights of its own: see `Method.over`")
-        return self.loss(self.shapes, student, self.images)
+        teacher = {name: shape for name, shape in self.shapes.items() if name not in NOT_GIVEN}
+        if LOGITS in teacher:
+            teacher[LOGITS] = student[LOGITS]
+        return self.loss(teacher, student, self.images)
 
 
 def load_method(name: str, **parameters: float) -> Method:

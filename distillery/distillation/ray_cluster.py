@@ -5,6 +5,14 @@ import socket
 from distillery.data.errors import InputError
 
 
+def has_node_for(cpus: float, gpus: float) -> bool:
+    """Return whether a node that is there now has so many of both; else a task waits for one to join."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes)
+
+
 def connect(named: str, address: str, **options) -> None:
     """Connect this process to a Ray cluster.
 

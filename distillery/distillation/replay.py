@@ -39,8 +39,11 @@ def check_views(
     found = teacher.outputs(views.show(images[indices], indices, numbers, images))["logits"]
     kept = stored["logits"][numbers, indices].astype(np.float32)
     if TOP_CLASSES in stored:
-        found = np.take_along_axis(found, stored[TOP_CLASSES][numbers, indices].astype(int), axis=1)
-        kept = kept[:, :-1]
+        top = stored[TOP_CLASSES][numbers, indices].astype(int)
+        others = found.astype(np.float64)
+        np.put_along_axis(others, top, -np.inf, axis=1)
+        rest = np.logaddexp.reduce(others, axis=1, keepdims=True) - np.log(found.shape[1] - top.shape[1])
+        found = np.concatenate([np.take_along_axis(found, top, axis=1), rest], axis=1)
     # What is stored may be shifted by a number for each image.
     found, kept = (np.maximum(logits - logits.max(axis=1, keepdims=True), LEAST) for logits in (found, kept))
     off = np.abs(found - kept).max(axis=1) > np.maximum(ALIKE * np.ptp(found, axis=1), LEAST_DIFFERENCE)

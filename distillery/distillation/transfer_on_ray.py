@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distillery.distillation.ray_cluster import connect
+from distillery.distillation.ray_cluster import connect, has_node_for
 from distillery.teachers.teacher import load_teacher
 
 AHEAD = 2  # batches for each place where one is computed: one is computed while the next travels
@@ -42,6 +42,9 @@ class TeacherOnRay:
         import ray
 
         self._cpus, self._gpus = len(os.sched_getaffinity(0)), min(1, ray.cluster_resources().get("GPU", 0))
+        if not has_node_for(self._cpus, self._gpus):
+            wanted = f"{self._cpus} CPUs, as this machine has, and {self._gpus:g} GPUs"
+            print(f"note: no node of the cluster has {wanted}; batches wait until one joins", flush=True)
         files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         self._files = ray.put(files)
         options = {"num_cpus": self._cpus, "num_gpus": self._gpus, "max_retries": -1}

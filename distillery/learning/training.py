@@ -11,6 +11,7 @@ from functools import partial
 import keras
 import numpy as np
 import pandas as pd
+from keras import ops
 
 from distillery.data.errors import InputError
 from distillery.data.prepared import Split
@@ -76,10 +77,15 @@ def compile_model(
         loss=None
         if label_smoothing is None
         else partial(hard_loss, label_smoothing=label_smoothing, class_weights=class_weights),
-        metrics=["accuracy", *([keras.metrics.MeanMetricWrapper(hard_loss, "hard_loss")] if changed else [])],
+        metrics=["accuracy", *([keras.metrics.MeanMetricWrapper(_hard_losses, "hard_loss")] if changed else [])],
         jit_compile=xla_is_faster() if training.compilation == "auto" else training.compilation == "xla",
         steps_per_execution=min(training.steps_per_execution, steps_per_epoch),
     )
+
+
+def _hard_losses(labels, logits):
+    """Return the hard loss for each image of a batch, so that a metric counts images and not batches."""
+    return ops.broadcast_to(hard_loss(labels, logits), ops.shape(logits)[:1])
 
 
 def _learning_rate(training: Training, steps: int):

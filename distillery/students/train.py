@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from distillery.data.errors import InputError
 from distillery.data.files import file_digest
 from distillery.data.prepared import DatasetInfo, Split
 from distillery.learning.batches import Batches, Examples
@@ -116,7 +117,10 @@ class SeedTrainer:
         self._student = self._build(seed)
         self._distil = distil or (lambda student: student)
         self._training_model = self._distil(self._student)
-        steps = -(-images // training.batch_size)
+        shown = images // training.devices * training.devices  # as `Batches` shows them
+        if not shown:
+            raise InputError(f"params.yaml: student.devices: found {training.devices}; there are {images} images")
+        steps = -(-shown // training.batch_size)
         smoothing = label_smoothing if distil is None else None
         compile_model(self._training_model, training, steps, smoothing, class_weights)
         self.chosen_by = "val_accuracy" if class_weights is None else "val_balanced_accuracy"

@@ -76,6 +76,6 @@ def _kind(values: np.ndarray, classes: Sequence[Sequence[int]] | None) -> str:
     """Return what the numbers are: of all columns, which may mean more classes; where those make no sense together, as
     one is a label or a confidence, of the classes' own."""
     kind = kind_of(values)
-    if kind not in ("logits", "one sigmoid a class") or classes is None:
+    if kind not in ("logits", "one sigmoid a class") or classes is None or values.shape[1] == 1:
         return kind
     return kind_of(values[:, [number for numbers in classes for number in numbers]])

@@ -26,6 +26,7 @@ import filelock
 
 from distillery.data.errors import InputError
 from distillery.data.files import atomic_write
+from pipeline.machine import in_utf8
 from pipeline.resume import repository
 from pipeline.tracking.checkout import adopt_artifacts
 from pipeline.tracking.run_log import (
@@ -282,10 +283,11 @@ def main(arguments: list[str]) -> int:
     try:
         if options.to or options.drop:
             change(chosen(options.names), server_of(options.to) if options.to else None)
+        sent, runs = sync_pending()
+        moved = adopt_artifacts()
     except InputError as error:
         sys.exit(f"sync: {error}")
-    sent, runs = sync_pending()
-    if moved := adopt_artifacts():
+    if moved:
         print(moved)
     for line in take_notices():
         print(line)
@@ -310,4 +312,5 @@ def change(runs: Sequence[Path], server: str | None) -> None:
 
 
 if __name__ == "__main__":
+    in_utf8()
     sys.exit(main(sys.argv[1:]))
