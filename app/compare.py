@@ -59,6 +59,8 @@ def show_headline(evaluation: TimedEvaluation, seeds: int | None) -> None:
             f"{times(speedup['throughput'], 'faster', 'slower')} on many at once."
             if speedup
             else " Of the teacher's speed nothing is known: it is a table of outputs."
+            if evaluation.timing
+            else " How fast they are, `dvc repro` measures."
         )
     )
 

@@ -21,22 +21,30 @@ class Layout:
         middle: the pixel, counted from 0, on which its middle comes, in both directions.
         by_mass: its middle is its centre of mass, else the centre of its bounding box.
         drawn: whether it is handwriting, which a person can draw.
+        side: pixels, of its images, which are grey squares.
     """
 
     box: int
     middle: float
     by_mass: bool
     drawn: bool
+    side: int = 28
 
 
 LAYOUTS = {
     # LeCun, Cortes & Burges: fitted to 20 × 20, anti-aliased, centred by mass; on this pixel all test images have it.
     "mnist": Layout(box=20, middle=14, by_mass=True, drawn=True),
     # Alpaydin & Kaynak: the ink in each 4 × 4 block of a bitmap that was fitted to 32 × 32.
-    "digits": Layout(box=8, middle=3.5, by_mass=True, drawn=True),
+    "digits": Layout(box=8, middle=3.5, by_mass=True, drawn=True, side=8),
     # Xiao, Rasul & Vollgraf 2017: trimmed, the longest edge scaled to 28, negated.
     "fashion_mnist": Layout(box=28, middle=13.5, by_mass=False, drawn=False),
 }
+
+
+def layout_of(dataset: str, shape: tuple[int, int, int]) -> Layout | None:
+    """Return how a data set places what it shows; None where that is not known, or its images are of another shape."""
+    layout = LAYOUTS.get(dataset)
+    return layout if layout and shape == (layout.side, layout.side, 1) else None
 
 
 def ink_of_canvas(pixels: np.ndarray) -> np.ndarray:

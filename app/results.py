@@ -94,7 +94,7 @@ class TimedEvaluation(Evaluation):
 
     Attributes:
         timing: the content of `metrics/timing.json`, of teacher and distilled student; the scratch student has the
-            same architecture.
+            same architecture. Empty where other models were timed.
     """
 
     timing: Mapping = field(default_factory=dict)
@@ -109,7 +109,7 @@ def read_evaluation(classes: list[str] | None) -> TimedEvaluation:
     Raises:
         InputError: when a file is missing, damaged or of another run than the others.
     """
-    headline, timing, per_class = read_json(HEADLINE), read_json(TIMING), read_json(PER_CLASS)
+    headline, timing, per_class = read_json(HEADLINE), _timing(), read_json(PER_CLASS)
     table = read_table(PREDICTIONS, text=True)
     curves = {role: read_table(path) for role, path in CURVES.items()}
     try:
@@ -130,6 +130,19 @@ def read_evaluation(classes: list[str] | None) -> TimedEvaluation:
         raise InputError(
             f"metrics/ and plots/ are not all of one run of `evaluate` on this data set ({error!r}); {REPRO}"
         ) from None
+
+
+def _timing() -> Mapping:
+    """Return what `timing` measured; nothing where that were other models than those of `evaluate`, by `dvc.lock`."""
+    try:
+        evaluated, timed = (
+            {dep["path"]: dep["md5"] for dep in _lock()[stage]["deps"]} for stage in ("evaluate", "timing")
+        )
+        if any(evaluated[models] != timed[models] for models in ("models/teacher", "models/distilled")):
+            return {}
+    except NO_LOCK:
+        pass
+    return read_json(TIMING)
 
 
 def stages_since_evaluation() -> list[str]:

@@ -6,7 +6,7 @@ import streamlit as st
 from app import cache, charts, predictions, results, sidebar
 from app.cache import LoadedModel
 from app.charts import percent
-from app.handwriting import BRUSH, CANVAS, LAYOUTS, ink_of_canvas, place_ink
+from app.handwriting import BRUSH, CANVAS, ink_of_canvas, layout_of, place_ink
 from app.uploads import ACCEPTED, MAX_BYTES, ModelInput
 from distillery.data.errors import InputError
 from distillery.data.prepared import Split
@@ -61,7 +61,7 @@ def choose_image(
     dataset: str, classes: list[str], shape: tuple[int, int, int], preprocessing: dict | None
 ) -> ModelInput | None:
     """Let the person make or choose an image; return None while there is none."""
-    layout = LAYOUTS.get(dataset)
+    layout = layout_of(dataset, shape)
     sources = [DRAW] if layout and layout.drawn else []
     sources += [PICK, UPLOAD]
     source = st.segmented_control("Image", sources, default=sources[0], required=True)
@@ -86,7 +86,7 @@ def drawn_image(dataset: str, shape: tuple[int, int, int]) -> ModelInput | None:
     )
     if canvas.image_data is None or not (ink := ink_of_canvas(canvas.image_data)).any():
         return None
-    layout = LAYOUTS[dataset]
+    layout = layout_of(dataset, shape)
     pixels = place_ink(ink, shape[0], layout).reshape(shape)
     return ModelInput(
         pixels, f"fitted into {layout.box} × {layout.box} and placed by its centre of mass, as the data set is"
@@ -128,7 +128,7 @@ def is_of(evaluation: Evaluation, test: Split) -> bool:
 def uploaded_image(dataset: str, shape: tuple[int, int, int], preprocessing: dict | None) -> ModelInput | None:
     """Return a picture from the person's own files, checked."""
     file = st.file_uploader(f"A picture: {ACCEPTED}", max_upload_size=MAX_BYTES // 1_000_000)
-    if dataset in LAYOUTS:
+    if layout_of(dataset, shape):
         st.caption("A photograph of dark ink on light paper is fine: it is inverted, cropped and centred.")
     if file is None:
         return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from app.handwriting import LAYOUTS, ink_of_picture, place_ink
+from app.handwriting import ink_of_picture, layout_of, place_ink
 from distillery.data.errors import InputError
 from distillery.datasets.pictures import FORMATS, Preprocessing, squared, turned, unreadable, upright
 
@@ -95,7 +95,7 @@ def picture_input(
             f"{name}: the models take {width} × {height} pixels; accepted: pictures for square models only"
         )
     treatment = Preprocessing(**preprocessing) if preprocessing else Preprocessing(height, channels)
-    layout = LAYOUTS.get(dataset)
+    layout = layout_of(dataset, shape)
     picture = open_picture(content, name, treatment, drawing=layout is not None)
     if layout is None:
         pixels = np.asarray(squared(picture, height, treatment.resample)).reshape(shape)

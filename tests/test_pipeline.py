@@ -130,8 +130,9 @@ def test_one_run_above_those_of_the_stages_decides_between_experiments(pipeline)
     parent = store(pipeline).get_run(parent_id)
     assert (parent.info.run_name, parent.info.status) == ("workspace", "FINISHED")
     assert parent.data.params == {key: value for found in stages.values() for key, value in found.data.params.items()}
-    for name in ("accuracy", "errors"):
-        assert parent.data.metrics[f"distilled.{name}"] == headline(pipeline)["distilled"][name]
+    for role in ("teacher", "distilled", "scratch", "same_recipe"):
+        for name in ("accuracy", "errors"):
+            assert parent.data.metrics[f"{role}.{name}"] == headline(pipeline)[role][name]
     assert parent.data.metrics["gain.points"] == headline(pipeline)["gain"]["points"]
     assert len(parent.data.metrics) < 36
     (experiment,) = [found for found in store(pipeline).search_experiments() if found.name == "distillery"]

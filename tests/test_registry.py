@@ -91,6 +91,10 @@ def test_challenger_becomes_champion_by_mcnemars_test_alone(client):
     assert aliases(client, "digits") == {"challenger": 3, "champion": 3}
     assert len(client.search_model_versions("name = 'digits'")) == 5
 
+    client._tracking_client.store._hard_delete_run(version.run_id)  # what `mlflow gc` does with a deleted run
+    _, verdict = registered(client, "digits", "6", clearly)
+    assert verdict.startswith("not compared: the artifact registration/right.npy of version 3, the champion, is gone")
+
 
 def test_every_challenge_on_the_same_images_counts(client):
     """What would be enough at first is not after others, and asking again for the same challenge is no other one."""

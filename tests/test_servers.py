@@ -108,6 +108,14 @@ def test_artifacts_of_a_copied_or_moved_checkout_lie_in_it(repository, monkeypat
     assert said_by_sync(capsys) == ["0 of 0 runs synced", "0"]
 
 
+def test_a_database_that_cannot_be_read_is_told_in_a_line(repository, capsys):
+    (repository / "mlflow.db").touch()
+    assert said_by_sync(capsys) == ["0 of 0 runs synced", "0"]
+    (repository / "mlflow.db").write_bytes(b"no database " * 500)
+    with pytest.raises(SystemExit, match=r"^sync: .*mlflow.db: cannot be read \(file is not a database\); without it"):
+        said_by_sync(capsys)
+
+
 def test_artifacts_that_somebody_keeps_elsewhere_stay_there(repository, capsys):
     chosen = repository.parent / "disk/mlartifacts"
     chosen.mkdir(parents=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from distillery.data.errors import InputError
 from pipeline.resume import repository
 from pipeline.tracking.servers import DATABASE
 
@@ -19,6 +20,9 @@ def adopt_artifacts() -> str:
 
     Returns:
         What was done, in one line; empty where nothing was to do.
+
+    Raises:
+        InputError: when the database cannot be read.
     """
     here = repository().resolve()
     if not (here / DATABASE).is_file():
@@ -36,6 +40,10 @@ def adopt_artifacts() -> str:
                 for table, column in RUNS.items():
                     _point(connection, table, column, former, here)
         connection.execute("COMMIT")
+    except sqlite3.DatabaseError as error:
+        if "no such table" in str(error):  # MLflow has not filled it yet
+            return ""
+        raise InputError(f"{here / DATABASE}: cannot be read ({error}); without it, MLflow makes another") from None
     finally:
         connection.close()
     if not formers:

@@ -59,8 +59,8 @@ class ParentRun:
             self._client.log_batch(self._run.info.run_id, params=new[first : first + 100])
 
     def log_metrics(self, metrics: Sequence[Metric]) -> None:
-        """Log those metrics that decide between experiments."""
-        headline = [metric for metric in metrics if HEADLINE.fullmatch(metric.key)]
+        """Log those metrics that decide between experiments; those of epochs have a step, and are not the test's."""
+        headline = [metric for metric in metrics if metric.step == 0 and HEADLINE.fullmatch(metric.key)]
         if headline:
             self._client.log_batch(self._run.info.run_id, metrics=headline)
 

@@ -116,7 +116,7 @@ def _verdict(
             f"not compared: version {champion.version}, the champion, was tested on other images; to replace it, "
             f"give this version the alias {CHAMPION} by hand"
         )
-    if CORRECT not in [file.path for file in client.list_artifacts(champion.run_id, str(Path(CORRECT).parent))]:
+    if not _has_predictions(client, champion.run_id):
         return False, (
             f"not compared: the artifact {CORRECT} of version {champion.version}, the champion, is gone; to"
             f" replace it, give this version the alias {CHAMPION} by hand"
@@ -135,6 +135,15 @@ def _verdict(
     if wins < losses:
         return False, f"challenger: worse than version {champion.version} {found}"
     return True, f"champion: better than version {champion.version} {found}"
+
+
+def _has_predictions(client: MlflowClient, run_id: str) -> bool:
+    try:
+        return CORRECT in [file.path for file in client.list_artifacts(run_id, str(Path(CORRECT).parent))]
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # the run is gone, as after `mlflow gc`
+            raise
+        return False
 
 
 def _challenge_number(client: MlflowClient, champion: ModelVersion, version: ModelVersion) -> int:
