@@ -1,6 +1,6 @@
 """Measure what the pipeline costs, and write docs/benchmarks.md.
 
-pip install -r requirements/benchmarks.txt
+pip install -r requirements/benchmarks.txt -r requirements/cluster.txt
 python -m benchmarks                       # all, on a machine that does nothing else
 python -m benchmarks steps scale           # some
 python -m benchmarks table                 # docs/benchmarks.md alone, from what was measured last

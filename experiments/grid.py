@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
+from ruamel.yaml import YAML, YAMLError
 
 from distillery.data.errors import InputError
 from distillery.data.files import write_json
@@ -32,9 +32,11 @@ def main() -> None:
     parser.add_argument("--temperatures", type=numbers, required=True, metavar="T,T,…")
     parser.add_argument("--alphas", type=numbers, required=True, metavar="A,A,…")
     parser.add_argument("--jobs", type=count, default=1)
-    parser.add_argument("--ray", metavar="ADDRESS", help="of a cluster that trains the students; see docs/cluster.md")
+    parser.add_argument("--ray", metavar="ADDRESS", help="of a cluster that trains; takes a search's --cpus, --gpus, …")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="section.key=value")
-    arguments = parser.parse_args()
+    arguments, search = parser.parse_known_args()
+    if search and not arguments.ray:
+        parser.error(f"unrecognized arguments: {' '.join(search)}")
     write_preset(arguments.folder, arguments.preset)
     axes = {"distill.temperature": arguments.temperatures, "distill.alpha": arguments.alphas}
     try:
@@ -42,7 +44,7 @@ def main() -> None:
     except InputError as error:
         sys.exit(f"grid: {error}")
     if arguments.ray:
-        train_on_ray(arguments.folder, axes, arguments.overrides, arguments.ray)
+        train_on_ray(arguments.folder, axes, arguments.overrides, ["--ray", arguments.ray, *search])
     else:
         run_queue(arguments.folder, axes, arguments.overrides, arguments.jobs)
     table = {
@@ -59,11 +61,18 @@ def pair_settings(axes: Mapping[str, Sequence[float]]) -> list[dict[str, float]]
 
 
 def tree_with(folder: Path, overrides: Iterable[str]) -> dict[str, Any]:
-    """Return the parameters of a clone, with overrides."""
+    """Return the parameters of a clone, with overrides.
+
+    Raises:
+        InputError: when an override cannot be read.
+    """
     tree = YAML().load(folder / "params.yaml")
     for override in overrides:
         key, _, value = override.partition("=")
-        put(tree, key, YAML(typ="safe").load(value))
+        try:
+            put(tree, key, YAML(typ="safe").load(value))
+        except YAMLError:
+            raise InputError(f"--set: found {override!r}; accepted: section.key=value") from None
     return tree
 
 
@@ -99,25 +108,32 @@ def run_queue(folder: Path, axes: Mapping[str, Sequence[float]], overrides: Sequ
 
 
 def words(axes: Mapping[str, Sequence[float]]) -> list[str]:
-    """Return `section.key=value,value` for each axis, as DVC and a search take it."""
-    return [f"{key}={','.join(f'{value:g}' for value in values)}" for key, values in axes.items()]
+    """Return `section.key=value,value` for each axis, as DVC and a search take it.
+
+    Values are written as floating-point numbers: DVC's run cache takes 1 and 1.0 for two settings.
+    """
+    return [f"{key}={','.join(str(float(value)) for value in values)}" for key, values in axes.items()]
 
 
-def train_on_ray(folder: Path, axes: Mapping[str, Sequence[float]], overrides: Sequence[str], address: str) -> None:
+def train_on_ray(
+    folder: Path, axes: Mapping[str, Sequence[float]], overrides: Sequence[str], search: Sequence[str]
+) -> None:
     """Have a cluster train the students of all pairs, as trials of a search; then evaluate them here, one by one.
 
     Args:
         folder: the clone, with the remotes that the nodes share.
         axes, overrides: as `run_queue` takes them.
-        address: of the cluster.
+        search: options of the search, `--ray ADDRESS` among them.
     """
     YAML().dump(tree_with(folder, overrides), folder / "params.yaml")
-    search = [sys.executable, "-m", "experiments.search", *words(axes), "--sampler", "grid", "--ray", address]
-    run_program(folder, *search)
-    for number, setting in enumerate(pair_settings(axes)):
-        own = (f"{key}={value:g}" for key, value in setting.items())
-        settings = [part for word in (*own, *overrides) for part in ("-S", word)]
-        _dvc(folder, "exp", "run", "evaluate", "--pull", "--name", f"{NAME}-{number}", *settings)
+    run_program(folder, sys.executable, "-m", "experiments.search", *words(axes), "--sampler", "grid", *search)
+    known = _dvc(folder, "exp", "list", "--name-only").split()
+    for setting in pair_settings(axes):
+        own = [f"{key}={float(value)}" for key, value in setting.items()]
+        name = "-".join([NAME, *(str(float(value)) for value in setting.values())])
+        if name not in known:  # an interrupted grid goes on
+            settings = [part for word in (*own, *overrides) for part in ("-S", word)]
+            print(_dvc(folder, "exp", "run", "evaluate", "--pull", "--name", name, *settings), flush=True)
 
 
 def pairs(shown: list[dict]) -> list[dict[str, float]]:

@@ -54,13 +54,16 @@ def best_of(folder: Path, method: str, trials: int) -> tuple[dict[str, Any], flo
     return best["setting"], best["val_accuracy"]
 
 
-def others(text: str = "") -> list[str]:
-    """Return the methods that are compared with the first; of these those that a word of the command line names."""
-    known = [name for path in catalogue.files("methods") if (name := Path(path).stem) != BASE]
-    found = text.split(",") if text else known
-    if unknown := set(found) - set(known):
-        raise argparse.ArgumentTypeError(f"found {', '.join(sorted(unknown))}; accepted: {', '.join(known)}")
-    return found
+def others() -> list[str]:
+    """Return the methods that are compared with the first."""
+    return [name for path in catalogue.files("methods") if (name := Path(path).stem) != BASE]
+
+
+def some(text: str) -> list[str]:
+    """Return those of the other methods that a word of the command line names."""
+    if unknown := set(text.split(",")) - set(others()):
+        raise argparse.ArgumentTypeError(f"found {', '.join(sorted(unknown))}; accepted: {', '.join(others())}")
+    return text.split(",")
 
 
 def main() -> None:
@@ -68,7 +71,7 @@ def main() -> None:
     parser = preset_arguments("methods", __doc__)
     parser.add_argument("--trials", type=count, required=True, help="of each method")
     parser.add_argument(
-        "--without", type=others, default=[], metavar="NAME,…", help="methods that the preset's student cannot learn by"
+        "--without", type=some, default=[], metavar="NAME,…", help="methods that the preset's student cannot learn by"
     )
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="section.key=value")
     arguments = parser.parse_args()
@@ -87,7 +90,7 @@ def main() -> None:
         row["gain_over_kd"] = vars(accuracy_gain(correct[row["method"]], correct[BASE]))
     words = shlex.join(word for override in arguments.overrides for word in ("--set", override))
     words = f"--without {','.join(arguments.without)} {words}" if arguments.without else words
-    command = f"python -m experiments.methods {preset} --folder CLONE --trials {arguments.trials} {words.strip()}"
+    command = f"python -m experiments.methods {preset} --folder CLONE --trials {arguments.trials} {words}".strip()
     made = {"command": command, "processor": processor(), "trials": arguments.trials}
     with atomic_write(RESULTS / f"methods_{preset}.npz") as temporary:
         np.savez_compressed(temporary, **correct)

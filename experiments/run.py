@@ -122,9 +122,12 @@ def count(text: str) -> int:
 def numbers(text: str) -> list[float | int]:
     """Return the numbers of a word of the command line, `0,0.5,2`."""
     try:
-        return [int(one) if re.fullmatch(r"-?\d+", one) else float(one) for one in text.split(",")]
+        found = [int(one) if re.fullmatch(r"-?\d+", one) else float(one) for one in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"found {text!r}; accepted: numbers with commas between them") from None
+        found = []
+    if not found or len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"found {text!r}; accepted: different numbers with commas between them")
+    return found
 
 
 def write_preset(folder: Path, preset: str) -> list[str]:

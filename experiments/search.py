@@ -582,6 +582,11 @@ def starting_point(snapshot: Snapshot) -> str:
     return f"trials start from commit {snapshot.baseline[:7]}{files}"
 
 
+def in_dvc(path: str) -> list[str]:
+    """Return the files by which Git may know that DVC tracks a path: itself, or a folder in which it lies."""
+    return [f"{place}.dvc" for place in (path, *Path(path).parents) if str(place) != "."]
+
+
 def on_ray(arguments: argparse.Namespace, files: Sequence[str]):
     """Return the cluster on which trials run.
 
@@ -590,7 +595,7 @@ def on_ray(arguments: argparse.Namespace, files: Sequence[str]):
     """
     from experiments.search_ray import Cluster  # Ray is neither needed nor imported where it is not asked for
 
-    unknown = [path for path in files if inside(path) and not git(Path.cwd(), "ls-files", path, f"{path}.dvc")]
+    unknown = [path for path in files if inside(path) and not git(Path.cwd(), "ls-files", path, *in_dvc(path))]
     if unknown:
         raise InputError(f"{unknown[0]}: is not in Git; nodes cannot see it: `git add` or `dvc add`, or its whole path")
     return Cluster(arguments.ray, arguments.git_remote, arguments.cpus, arguments.gpus, arguments.folder)
@@ -673,7 +678,7 @@ def never_ran(project: Path) -> list[str]:
 def search(arguments: argparse.Namespace) -> int:
     """Run a search and return the exit code."""
     space, count = check(arguments)
-    files = {path: None for one in space.corners() for path in brought(space.params(one).flat())}
+    files = {path: None for one in space.checked for path in brought(one.flat())}
     cluster = on_ray(arguments, list(files)) if arguments.ray else None
     if cluster and (note := cluster.note()):
         print(note, flush=True)

@@ -22,7 +22,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from distillery.data.errors import InputError
-from distillery.distillation.ray_cluster import connect
+from distillery.distillation.ray_cluster import connect, has_node_for
 from experiments.search_trials import Snapshot, Worker, experiment_ref, git, last_lines
 from pipeline.machine import ARITHMETIC, THREADS
 
@@ -103,15 +103,10 @@ class Cluster:
 
     def note(self) -> str:
         """Return what to say where no node can hold a trial, which then waits for one to join; else nothing."""
-        wanted = {"CPU": self._options["num_cpus"], "GPU": self._options["num_gpus"]}
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        if any(all(node.get(kind, 0) >= count for kind, count in wanted.items()) for node in nodes):
+        cpus, gpus = self._options["num_cpus"], self._options["num_gpus"]
+        if has_node_for(cpus, gpus):
             return ""
-        most = ", ".join(f"{max(node.get(kind, 0) for node in nodes):g} {kind}" for kind in wanted)
-        return (
-            f"note: no node has the --cpus {wanted['CPU']} and --gpus {wanted['GPU']:g} of a trial (the most: {most});"
-            " trials wait until one joins"
-        )
+        return f"note: no node has the --cpus {cpus} and --gpus {gpus:g} of a trial; trials wait until one joins"
 
     def capacity(self) -> int:
         """Return how many trials run at the same time where all nodes are free."""

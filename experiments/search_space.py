@@ -63,9 +63,14 @@ class Range:
         return isinstance(self.low, int)
 
     @property
-    def checked(self) -> tuple:
-        """The values that are checked before the search: all where they are few."""
-        return tuple(self.points) if (self.size or math.inf) <= FEW_POINTS else (self.low, self.high)
+    def ends(self) -> tuple:
+        """The values that are checked before the search, each with those of the others."""
+        return self.low, self.high
+
+    @property
+    def between(self) -> tuple:
+        """The values that are checked before the search, each once: those between the ends, where they are few."""
+        return tuple(self.points[1:-1]) if (self.size or math.inf) <= FEW_POINTS else ()
 
     @property
     def distribution(self) -> BaseDistribution:
@@ -142,9 +147,14 @@ class Choices:
     choices: tuple
 
     @property
-    def checked(self) -> tuple:
-        """The values that are checked before the search."""
+    def ends(self) -> tuple:
+        """The values that are checked before the search, each with those of the others."""
         return self.choices
+
+    @property
+    def between(self) -> tuple:
+        """No others are checked."""
+        return ()
 
     @property
     def distribution(self) -> BaseDistribution:
@@ -187,6 +197,7 @@ class Space:
 
     Attributes:
         dimensions: one per parameter.
+        checked: the parameters of its ends and choices, which are accepted.
 
     Raises:
         InputError: in one line, when a text, a key or a value is not accepted.
@@ -195,7 +206,7 @@ class Space:
     def __init__(self, texts: Sequence[str], tree: Mapping[str, Any]):
         known = dict(fields(schema()))
         self._tree = tree
-        self.dimensions: list[Dimension] = []
+        self.dimensions, self.checked = list[Dimension](), list[Params]()
         for text in texts:
             dimension = parse_dimension(text, known)
             if any(dimension.key == other.key for other in self.dimensions):
@@ -219,7 +230,8 @@ class Space:
         effective: set[str] = set()
         for setting in self.corners():
             said = " ".join(f"{key}={value}" for key, value in setting.items())
-            effective |= effective_parameters(self.params(setting, said)).keys()
+            self.checked.append(self.params(setting, said))
+            effective |= effective_parameters(self.checked[-1]).keys()
         for dimension in self.dimensions:
             if dimension.key.startswith(COMPARED_ON):
                 raise InputError(
@@ -232,13 +244,17 @@ class Space:
                 )
 
     def corners(self) -> Iterator[Setting]:
-        """Yield what is checked of each: all with all where these are few, else each value with the others' first."""
-        checked = {dimension.key: dimension.checked for dimension in self.dimensions}
-        if math.prod(map(len, checked.values())) <= MOST_COMBINATIONS:
-            yield from (dict(zip(checked, values, strict=True)) for values in itertools.product(*checked.values()))
-            return
-        first = {key: values[0] for key, values in checked.items()}
-        yield from (first | {key: value} for key, values in checked.items() for value in values)
+        """Yield the ends and choices: all with all where these are few, else each value with the others' first.
+
+        Then what lies between the ends, each with the others' first.
+        """
+        ends = {dimension.key: dimension.ends for dimension in self.dimensions}
+        first = {key: values[0] for key, values in ends.items()}
+        if math.prod(map(len, ends.values())) <= MOST_COMBINATIONS:
+            yield from (dict(zip(ends, values, strict=True)) for values in itertools.product(*ends.values()))
+        else:
+            yield from (first | {key: value} for key, values in ends.items() for value in values)
+        yield from (first | {dimension.key: value} for dimension in self.dimensions for value in dimension.between)
 
     @property
     def distributions(self) -> dict[str, BaseDistribution]:

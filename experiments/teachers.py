@@ -16,6 +16,8 @@ def main() -> None:
     parser = preset_arguments("teachers", __doc__)
     parser.add_argument("--seeds", type=numbers, required=True, metavar="N,N,…")
     arguments = parser.parse_args()
+    if not all(isinstance(seed, int) for seed in arguments.seeds):
+        parser.error("--seeds: accepted: whole numbers")
     teachers = []
     for seed in arguments.seeds:
         headline = experiment(arguments.folder, arguments.preset, "evaluate", [f"train_teacher.seed={seed}"])[

@@ -160,19 +160,28 @@ def test_another_machine_takes_a_trial_to_the_test_set_and_trains_nothing(projec
 
 
 @pytest.mark.long
-def test_a_grid_is_trained_by_the_nodes_and_evaluated_here(project, tracking, searched, tmp_path, monkeypatch, capfd):
+def test_a_grid_is_trained_by_the_nodes_and_evaluated_here(project, tracking, searched, monkeypatch, capfd):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "object_store_memory": 10**8})
+    axes = {"distill.temperature": [1, 2], "distill.alpha": [0.1]}
     try:
-        grid.train_on_ray(project, {"distill.temperature": [1.0, 2.0], "distill.alpha": [0.1]}, [], cluster.address)
+        for _ in range(2):  # the second finds all done
+            grid.train_on_ray(project, axes, [], ["--ray", cluster.address, "--cpus", "1"])
     finally:
         cluster.shutdown()
-    assert "Running stage 'distill'" not in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert said.count("Running stage 'evaluate'") == 2
+    assert "Running stage 'distill'" not in said
     rows = grid.pairs(json.loads(run(project, "dvc", "exp", "show", "--json").stdout))
     assert [(row["temperature"], row["alpha"]) for row in rows] == [(1.0, 0.1), (2.0, 0.1)]
     head = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=project, text=True).strip()
-    for ours, theirs in (("grid-0", "s-0000"), ("grid-1", "s-0003")):
-        locks = [lock_of(project, search_trials.experiment_ref(head, name)) for name in (ours, theirs)]
+    trials = json.loads((project / ".distillery/searches/s/search.json").read_text())["trials"]
+    for temperature in (1.0, 2.0):
+        setting = {"distill.temperature": temperature, "distill.alpha": 0.1}
+        (trial,) = (one["experiment"] for one in trials if one["setting"] == setting)
+        locks = [
+            lock_of(project, search_trials.experiment_ref(head, name)) for name in (f"grid-{temperature}-0.1", trial)
+        ]
         assert digest(locks[0], "distill") == digest(locks[1], "distill")
 
 

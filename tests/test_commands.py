@@ -60,14 +60,16 @@ def test_wrong_word_ends_the_command(said, command):
     [
         ("teachers mnits --folder {here} --seeds 0,1", "argument preset: invalid choice: 'mnits'"),
         ("teachers mnist --folder {here}/no --seeds 0", "/no'; accepted: a clone, made by `python -m experiments.run`"),
-        ("teachers mnist --folder {here} --seeds 0,1,x", "found '0,1,x'; accepted: numbers with commas between them"),
+        ("teachers mnist --folder {here} --seeds 0,1,x", "found '0,1,x'; accepted: different numbers with commas"),
+        ("teachers mnist --folder {here} --seeds 0,1.5", "--seeds: accepted: whole numbers"),
+        ("grid mnist --folder {here} --temperatures 1,1.0 --alphas 0.1", "found '1,1.0'; accepted: different numbers"),
         ("methods mnist --folder {here} --trials 0", "found '0'; accepted: 1 and more"),
         (
             "methods mnist --folder {here} --trials 4 --without kd,att",
             "found att, kd; accepted: at, crd, dist, dkd",
         ),
         ("plain_recipe mnist --folder {here} --trials 2 --seeds 0", "found '0'; accepted: 1 and more"),
-        ("grid mnist --folder {here} --temperatures 1,x --alphas 0.1", "found '1,x'; accepted: numbers with commas"),
+        ("grid mnist --folder {here} --temperatures 1,x --alphas 0.1", "found '1,x'; accepted: different numbers"),
         ("grid mnist --folder {here} --temperatures 1 --alphas 0.1 --jobs x", "found 'x'; accepted: 1 and more"),
     ],
 )

@@ -125,6 +125,8 @@ def test_pairs_that_are_not_accepted_are_named_before_any_runs():
     grid.check(ROOT, {"distill.temperature": [1, 4], "distill.alpha": [0, 0.5]}, ["student.epochs=2"])
     with pytest.raises(InputError, match=r"distill.temperature=1 distill.alpha=2: distill.alpha: found 2"):
         grid.check(ROOT, {"distill.temperature": [1, 4], "distill.alpha": [0.5, 2]}, [])
+    with pytest.raises(InputError, match=r"--set: found 'student.seeds=\[0,1'"):
+        grid.check(ROOT, {"distill.temperature": [1], "distill.alpha": [0.5]}, ["student.seeds=[0,1"])
     with pytest.raises(InputError, match=r"student.epochs: found 0"):
         grid.check(ROOT, {"distill.temperature": [1], "distill.alpha": [0.5]}, ["student.epochs=0"])
 
