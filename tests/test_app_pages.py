@@ -155,7 +155,7 @@ def small_project(name: str, classes: list[str], shape: tuple[int, int, int]) ->
         spec = ModelSpec(ROOT / "architectures/dense_128.py", shape, len(classes), dropout=0)
         save_model(build_model(spec, seed), Path("models") / path)
     for role in ("distilled", "scratch"):
-        choice = {"chosen_seed": 0, "val_accuracy": {"0": 0.1}, "omitted_classes": classes[:1], "teacher_sha256": None}
+        choice = {"chosen_seed": 0, "by_seed": {"0": 0.1}, "omitted_classes": classes[:1], "teacher_sha256": None}
         write_json(Path("models") / role / "students.json", choice)
     shutil.copy(ROOT / "params.yaml", "params.yaml")
 
