@@ -17,7 +17,7 @@ from ruamel.yaml import YAML, YAMLError
 
 from distillery.data.errors import InputError
 from distillery.data.files import write_json
-from experiments.run import RESULTS, count, environment, numbers, preset_arguments, run_program, write_preset
+from experiments.run import RESULTS, count, numbers, preset_arguments, run_program, write_preset
 from pipeline.flat import put
 from pipeline.params import check_params
 from pipeline.presets import preset_text
@@ -101,8 +101,7 @@ def run_queue(folder: Path, axes: Mapping[str, Sequence[float]], overrides: Sequ
     settings = [part for word in (*words(axes), *overrides) for part in ("-S", word)]
     _dvc(folder, "exp", "run", "evaluate", "--queue", "--name", NAME, *settings)
     # Its workers keep what it prints to open, and stay for a while when all is done.
-    start = ["dvc", "queue", "start", "--jobs", str(jobs)]
-    subprocess.run(start, cwd=folder, env=environment(), stdout=subprocess.DEVNULL, check=True)
+    run_program(folder, "dvc", "queue", "start", "--jobs", str(jobs), stdout=subprocess.DEVNULL)
     while any(state in _dvc(folder, "queue", "status") for state in ("Queued", "Running")):
         time.sleep(POLL_SECONDS)
 

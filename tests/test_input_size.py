@@ -51,7 +51,7 @@ def test_students_see_the_scaled_view_whatever_the_segments(digits):
     for segment_bytes in (2**28, 1):
         found = [shown for shown, _ in Batches(small, 16, seed=5, segment_bytes=segment_bytes).segments(2)]
         np.testing.assert_array_equal(np.concatenate(found), np.concatenate(expected))
-    np.testing.assert_array_equal(small.as_they_are([3, 1]), resized(images[[3, 1]], (12, 12)))
+    np.testing.assert_array_equal(small.as_they_are[[3, 1]], resized(images[[3, 1]], (12, 12)))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from distillery.learning.checkpoint import Checkpoint
 from distillery.learning.metrics import spread
 from distillery.learning.models import ModelSpec
 from distillery.learning.prediction import predict_logits
-from distillery.learning.resizing import resized_when_read
 from distillery.learning.settings import Training
 from distillery.students.train import Distil, SeedTrainer
 from distillery.students.training_set import TrainingSet
@@ -78,8 +77,7 @@ class CrossValidation:
             others = replace(examples, indices=examples.indices[rest])
             model, result = trainer.train(self.seed, others, data.validation, lambda _: None, checkpoint)
             held_out = examples.indices[fold]
-            images = resized_when_read(examples.images, examples.size)
-            predictions = predict_logits(model, images, held_out).argmax(axis=1)
+            predictions = predict_logits(model, examples.as_they_are, held_out).argmax(axis=1)
             known = examples.labels[held_out] >= 0
             yield Fold(
                 float(np.mean(predictions == teacher_predictions[fold])),

@@ -8,7 +8,7 @@ import numpy as np
 
 from distillery.data.random_streams import Purpose, generator
 from distillery.learning.augmentation import Policy, Views, apply, draw, mixing, pictures_to_crop
-from distillery.learning.resizing import resized
+from distillery.learning.resizing import ResizedImages, resized, resized_when_read
 
 READ_ROWS = 4096  # read at once from a mapped file
 SEGMENT_BYTES = 2**26  # of images and teacher outputs at once in memory, once more while Keras holds its copy
@@ -44,9 +44,10 @@ class Examples:
         """Return the indices of the images to train on, int, (m,)."""
         return np.arange(len(self.labels)) if self.indices is None else self.indices
 
-    def as_they_are(self, indices: np.ndarray | slice) -> np.ndarray:
-        """Return images without augmentation, uint8, (m, height, width, channels), of the size that is learned."""
-        return resized(np.asarray(self.images[indices]), self.size)
+    @property
+    def as_they_are(self) -> np.ndarray | ResizedImages:
+        """The images without augmentation, uint8, (n, height, width, channels), of the size that is learned."""
+        return resized_when_read(self.images, self.size)
 
 
 class Batches:
@@ -82,7 +83,7 @@ class Batches:
         self._some_unknown = bool((examples.labels[self._indices] < 0).any())
         self._shown = len(self._indices) // devices * devices
         first = slice(0, 1)
-        image_bytes = max(examples.images[first].nbytes, examples.as_they_are(first).nbytes)
+        image_bytes = max(examples.images[first].nbytes, examples.as_they_are[first].nbytes)
         row_bytes = image_bytes + sum(output[0, :1].nbytes for output in examples.teacher.values())
         self._segment_rows = max(1, segment_bytes // (row_bytes * batch_size)) * batch_size
 

@@ -24,7 +24,6 @@ from distillery.learning.losses import hard_loss
 from distillery.learning.metrics import balanced_accuracy, confusion_matrix, negative_log_likelihood
 from distillery.learning.optimizer import adam
 from distillery.learning.prediction import predict_logits
-from distillery.learning.resizing import resized_when_read
 from distillery.learning.settings import Training
 
 WARM_UP = 0.1  # part of the steps in which the cosine schedule rises
@@ -285,7 +284,7 @@ def training_accuracy(model: keras.Model, examples: Examples, images: int) -> fl
         images: how many are drawn of them; as many as there are validation images make both equally sure.
     """
     drawn = training_sample(examples, images)
-    predicted = predict_logits(model, resized_when_read(examples.images, examples.size), drawn).argmax(axis=1)
+    predicted = predict_logits(model, examples.as_they_are, drawn).argmax(axis=1)
     return float(np.mean(predicted == examples.labels[drawn]))
 
 
