@@ -105,7 +105,7 @@ def two_kinds(architecture: str, shape: tuple[int, int, int], width: float) -> t
 @pytest.mark.parametrize(
     ("architecture", "shape", "width"),
     [
-        ("mobilenet_v3_small", (32, 32, 3), 0.35),
+        pytest.param("mobilenet_v3_small", (32, 32, 3), 0.35, marks=pytest.mark.long),
         ("resnet_20", (8, 8, 1), 0.5),
     ],
 )

@@ -60,11 +60,18 @@ def teacher(digits, path: Path, checkpoint: Checkpoint | None, stop_after: int =
     return result, seen
 
 
-@pytest.mark.parametrize(
-    ("architecture", "precision", "stops"),
-    [("vgg_64_128_256", "float32", [1, 3]), ("dense_1200_1200", "mixed_bfloat16", [2, 4])],
-)
-def test_teacher_stopped_after_an_epoch_ends_with_the_same_bytes(digits, tmp_path, architecture, precision, stops):
+NORMALISED = """from keras import layers
+
+def features(pixels, dropout):
+    x = layers.BatchNormalization(momentum=0.9)(layers.Conv2D(8, 3, 2)(layers.Rescaling(1 / 16)(pixels)))
+    return layers.Dropout(dropout)(layers.Flatten()(layers.ReLU()(x)))
+"""
+
+
+@pytest.mark.parametrize(("precision", "stops"), [("float32", [1, 3]), ("mixed_bfloat16", [2, 4])])
+def test_teacher_stopped_after_an_epoch_ends_with_the_same_bytes(digits, tmp_path, precision, stops):
+    architecture = tmp_path / "normalised.py"
+    architecture.write_text(NORMALISED)
     kind = {"architecture": architecture, "precision": precision}
     undisturbed, seen = teacher(digits, tmp_path / "undisturbed.keras", None, **kind)
     for stop_after in stops:
@@ -79,14 +86,6 @@ def test_teacher_stopped_after_an_epoch_ends_with_the_same_bytes(digits, tmp_pat
         for mine, other in zip(seen_again, seen, strict=True):
             np.testing.assert_array_equal(mine.predictions, other.predictions)
     assert not (tmp_path / "never.keras").exists()
-
-
-NORMALISED = """from keras import layers
-
-def features(pixels, dropout):
-    x = layers.BatchNormalization(momentum=0.9)(layers.Conv2D(8, 3, 2)(layers.Rescaling(1 / 16)(pixels)))
-    return layers.Dropout(dropout)(layers.Flatten()(layers.ReLU()(x)))
-"""
 
 
 def test_students_stopped_at_an_epoch_end_with_the_same_bytes(digits, tmp_path):
