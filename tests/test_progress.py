@@ -58,14 +58,15 @@ def test_a_terminal_has_a_bar_that_is_redrawn_and_removed(capsys, clock, monkeyp
     assert said.endswith("\r\x1b[K")
 
 
-def test_training_and_prediction_say_how_far_they_are(digits, capsys, monkeypatch):
+@pytest.mark.parametrize("at_once", [1, 4])  # of 4 steps at once, each segment's last have fewer
+def test_training_and_prediction_say_how_far_they_are(digits, capsys, monkeypatch, at_once):
     monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
     images, labels = digits
     built = model("dense_128")
     distiller = Distiller(built, temperature=4.0, alpha=0.1)
     teacher = {"logits": np.zeros((1, len(labels), 10), np.float32)}
     batches = Batches(Examples(images, labels, teacher=teacher), 100, seed=0, segment_bytes=50_000)
-    compile_model(distiller, Training(3, 100, 0.01, steps_per_execution=1), len(batches), label_smoothing=None)
+    compile_model(distiller, Training(3, 100, 0.01, steps_per_execution=at_once), len(batches), label_smoothing=None)
     train_epoch(distiller, batches, number=2, epochs=3)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("epoch 2/3, step ")
