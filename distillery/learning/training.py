@@ -146,7 +146,6 @@ def train_epoch(model: keras.Model, batches: Batches, number: int, epochs: int |
     sums: dict[str, float] = defaultdict(float)
     seen = 0
     for images, targets in _read_ahead(batches.segments(number)):
-        steps.segment = math.ceil(len(images) / batches.batch_size)
         arguments = _fit_arguments(images, targets, batches.batch_size)
         history = model.fit(**arguments, shuffle=False, verbose=0, callbacks=callbacks).history
         for name, (value,) in history.items():
@@ -196,16 +195,16 @@ class _Steps(keras.callbacks.Callback):
 
     def __init__(self, progress: Progress):
         super().__init__()
-        self.progress, self.segment, self._before, self._last = progress, 0, 0, 0
+        self.progress, self._before, self._last = progress, 0, 0
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         # In threads of Keras's, which may overtake each other; of several steps at once, Keras counts those that the
         # last of them had no batch for.
-        self._last = max(self._last, min(batch + 1, self.segment))
+        self._last = max(self._last, min(batch + 1, self.params["steps"]))
         self.progress.update(self._before + self._last, logs)
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        self._before, self._last = self._before + self.segment, 0
+        self._before, self._last = self._before + self.params["steps"], 0
 
 
 class _Progress:
