@@ -1,5 +1,6 @@
 """One real pipeline run on scikit-learn's digits, in a clone, is shared by all tests that need one."""
 
+import gc
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ from filelock import FileLock
 from ruamel.yaml import YAML
 from sklearn.datasets import load_digits
 
+gc.disable()  # until all tests are imported
 ROOT = Path(__file__).resolve().parent.parent
 MADE = ("metrics/", "plots/", "MODEL_CARD.md", "dvc.lock")  # by the pipeline, and in Git
 # A plain machine has no browser to drive and no Ray, and PyTorch is gigabytes: these tests are asked for.
@@ -249,6 +251,12 @@ def outputs(folder: Path) -> dict[str, bytes]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of the long tests those that need the shared run go last: one process makes it, and the other has work."""
     items.sort(key=lambda item: item.get_closest_marker("long") is not None and "pipeline" in item.fixturenames)
+
+
+def pytest_collection_finish() -> None:
+    """Leave out of garbage collection what was imported: Keras collects before each model, a second each time."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
