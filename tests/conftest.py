@@ -47,6 +47,12 @@ SMALL = {  # digits, and as little training as shows a result
 
 
 SHAPE = (8, 8, 1)
+NORMALISED = """from keras import layers
+
+def features(pixels, dropout, width=1.0):
+    x = layers.BatchNormalization(momentum=0.9)(layers.Conv2D(8, 3, 2)(layers.Rescaling(1 / 16)(pixels)))
+    return layers.Dropout(dropout)(layers.Flatten()(layers.ReLU()(x)))
+"""
 
 
 def spec(model: str | Path, image_shape: tuple[int, ...] = SHAPE, **changes):
@@ -69,6 +75,14 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     """Return scikit-learn's digits: uint8 images (1797, 8, 8, 1) and int32 labels."""
     bunch = load_digits()
     return (bunch.images * 15).astype(np.uint8)[..., np.newaxis], bunch.target.astype(np.int32)
+
+
+@pytest.fixture
+def normalised(tmp_path) -> Path:
+    """Return the file of a small network with batch normalisation."""
+    path = tmp_path / "normalised.py"
+    path.write_text(NORMALISED)
+    return path
 
 
 @pytest.fixture

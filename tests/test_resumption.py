@@ -60,42 +60,30 @@ def teacher(digits, path: Path, checkpoint: Checkpoint | None, stop_after: int =
     return result, seen
 
 
-NORMALISED = """from keras import layers
-
-def features(pixels, dropout):
-    x = layers.BatchNormalization(momentum=0.9)(layers.Conv2D(8, 3, 2)(layers.Rescaling(1 / 16)(pixels)))
-    return layers.Dropout(dropout)(layers.Flatten()(layers.ReLU()(x)))
-"""
-
-
 @pytest.mark.parametrize(("precision", "stops"), [("float32", [1, 3]), ("mixed_bfloat16", [2, 4])])
-def test_teacher_stopped_after_an_epoch_ends_with_the_same_bytes(digits, tmp_path, precision, stops):
-    architecture = tmp_path / "normalised.py"
-    architecture.write_text(NORMALISED)
-    kind = {"architecture": architecture, "precision": precision}
+def test_teacher_stopped_after_an_epoch_ends_with_the_same_bytes(digits, normalised, tmp_path, precision, stops):
+    kind = {"architecture": normalised, "precision": precision}
     undisturbed, seen = teacher(digits, tmp_path / "undisturbed.keras", None, **kind)
+    folder = tmp_path / "stopped"
     for stop_after in stops:
-        folder = tmp_path / f"stopped after {stop_after}"
         with pytest.raises(Stopped):
             teacher(digits, tmp_path / "never.keras", Checkpoint(folder, "teacher"), stop_after, **kind)
-        resumed, seen_again = teacher(digits, tmp_path / "resumed.keras", Checkpoint(folder, "teacher"), **kind)
-        assert (tmp_path / "resumed.keras").read_bytes() == (tmp_path / "undisturbed.keras").read_bytes()
-        assert [epoch.metrics for epoch in seen_again] == [epoch.metrics for epoch in seen]
-        assert [epoch.metrics for epoch in resumed.epochs] == [epoch.metrics for epoch in undisturbed.epochs]
-        assert resumed.best_epoch == undisturbed.best_epoch
-        for mine, other in zip(seen_again, seen, strict=True):
-            np.testing.assert_array_equal(mine.predictions, other.predictions)
     assert not (tmp_path / "never.keras").exists()
+    resumed, seen_again = teacher(digits, tmp_path / "resumed.keras", Checkpoint(folder, "teacher"), **kind)
+    assert (tmp_path / "resumed.keras").read_bytes() == (tmp_path / "undisturbed.keras").read_bytes()
+    assert [epoch.metrics for epoch in seen_again] == [epoch.metrics for epoch in seen]
+    assert [epoch.metrics for epoch in resumed.epochs] == [epoch.metrics for epoch in undisturbed.epochs]
+    assert resumed.best_epoch == undisturbed.best_epoch
+    for mine, other in zip(seen_again, seen, strict=True):
+        np.testing.assert_array_equal(mine.predictions, other.predictions)
 
 
-def test_students_stopped_at_an_epoch_end_with_the_same_bytes(digits, tmp_path):
+def test_students_stopped_at_an_epoch_end_with_the_same_bytes(digits, normalised, tmp_path):
     """Views are scaled; moving statistics, too, go on where they were, and what a method learns and draws itself."""
-    architecture = tmp_path / "normalised.py"
-    architecture.write_text(NORMALISED)
     images, labels = digits[0][:600], digits[1][:600]
     logits = np.random.default_rng(0).normal(size=(3, 600, 10)).astype(np.float32)
     views = Views(Policy(1, False, 0.5, 0.2, 0.2, 0.0, 0.5, mixup=0.4, cutmix=1.0), 600, 3)
-    built_from = spec(architecture, image_shape=(12, 12, 1), dropout=0.3)
+    built_from = spec(normalised, image_shape=(12, 12, 1), dropout=0.3)
     stored = {"logits": logits, "embedding": logits[:, :, ::2].astype(np.float16)}
     soft_loss = load_method("crd")
     teacher = soft_loss.read(stored)
@@ -119,14 +107,12 @@ def test_students_stopped_at_an_epoch_end_with_the_same_bytes(digits, tmp_path):
 
     seen = train(tmp_path / "undisturbed", None)
     for stop_at in ((5, 1), (6, 1)):
-        folder = tmp_path / f"stopped at {stop_at}"
         with pytest.raises(Stopped):
-            train(tmp_path / "never", folder, stop_at)
-        seen_again = train(tmp_path / "resumed", folder)
-        assert [row[:3] for row in seen_again] == [row[:3] for row in seen]
-        for seed in (5, 6):
-            name = f"seed_{seed}.keras"
-            assert (tmp_path / "resumed" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
+            train(tmp_path / "never", tmp_path / "stopped", stop_at)
+    seen_again = train(tmp_path / "resumed", tmp_path / "stopped")
+    assert [row[:3] for row in seen_again] == [row[:3] for row in seen]
+    for name in ("seed_5.keras", "seed_6.keras"):
+        assert (tmp_path / "resumed" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
 
 
 def test_an_epoch_keeps_the_time_at_which_it_ended(digits, tmp_path):

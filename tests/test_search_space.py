@@ -166,12 +166,13 @@ def study(tmp_path, monkeypatch):
     """Return a function that opens a study of a space in this folder, again after an interruption."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(search, "SEARCHES", tmp_path)
+    texts = ["distill.temperature=1..20 log", "distill.alpha=0,0.1,0.5", "distill.method=kd,dkd"]
+    space = Space(texts, TREE)
 
     def opened(name: str = "s", sampler: str = "tpe", *more: str) -> search.Study:
-        texts = ["distill.temperature=1..20 log", "distill.alpha=0,0.1,0.5", "distill.method=kd,dkd"]
         arguments = search.command_line().parse_args([*texts, "--sampler", sampler, *more])
         (tmp_path / name).mkdir(exist_ok=True)
-        found = search.Study(name, Space(texts, TREE), [], arguments)
+        found = search.Study(name, space, [], arguments)
         found.open()
         return found
 

@@ -96,14 +96,14 @@ def first_weights(trainer: SeedTrainer, seed: int, examples: Examples) -> list[n
     return trainer.train(seed, examples, validation, lambda _: None, None)[0].get_weights()
 
 
-def test_distilled_and_scratch_start_from_the_same_weights(digits, tmp_path):
-    former = build_model(spec("resnet_20", width=0.25), seed=5)
+def test_distilled_and_scratch_start_from_the_same_weights(digits, normalised, tmp_path):
+    former = build_model(spec(normalised), seed=5)
     former.save_weights(tmp_path / "former.weights.h5")
     training = Training(epochs=1, batch_size=50, learning_rate=1e-12)
     examples = Examples(digits[0][:50], digits[1][:50])
     found = []
     for dropout, smoothing in ((0.0, 0.0), (0.5, 0.1)):
-        own = spec("resnet_20", width=0.25, dropout=dropout, weights=str(tmp_path / "former.weights.h5"))
+        own = spec(normalised, dropout=dropout, weights=str(tmp_path / "former.weights.h5"))
         trainer = SeedTrainer(own, training, 3, 50, label_smoothing=smoothing)
         found.append([first_weights(trainer, seed, examples) for seed in (3, 4)])
     for first, second in zip(*found, strict=True):
