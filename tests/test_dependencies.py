@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, STAGES, change_params, run
+from conftest import ROOT, STAGES, change_params
+from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 DVC = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
@@ -171,7 +172,8 @@ def test_an_edit_re_runs_what_it_affects(unchanged, edit):
         for section in reversed(sections):
             change = {section: change}
         change_params(unchanged, change)
-    named = re.findall(r"^(\w+):$", run(unchanged, "dvc", "status").stdout, re.MULTILINE)
+    with Repo(unchanged) as repo:
+        named = [stage.rpartition(":")[2] for stage in repo.status()]
     subprocess.run(["git", "stash", "--quiet", "--include-untracked"], cwd=unchanged, check=True)
     subprocess.run(["git", "stash", "drop", "--quiet"], cwd=unchanged, check=True)
     assert sorted(named) == EDITS[edit]

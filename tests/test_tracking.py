@@ -220,7 +220,8 @@ def test_stage_that_finds_the_lock_taken_at_the_last_moment_is_synced(repository
     with RunLog("distill", PARAMETERS):
         pass
     assert len(runs(repository)) == 2
-    by_hand.wait(60)
+    by_hand.kill()
+    by_hand.wait()
 
 
 def test_log_without_its_first_line_is_read_again(repository, monkeypatch):
