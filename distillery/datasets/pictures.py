@@ -83,13 +83,16 @@ def read_with_whole(
             picture = upright(image, preprocessing.mode, preprocessing.bits, preprocessing.background)
             square = squared(picture, size, preprocessing.resample)
             shape = shape if picture.size == decoded else shape[::-1]  # it was turned by a quarter
-            scaled = _scaled(picture, shape, preprocessing.resample) if whole and shape != (size, size) else None
+            around = _strips(picture, shape, size, preprocessing.resample) if whole and shape != (size, size) else None
     except InputError:
         raise
     except Exception as error:  # what Pillow's readers raise on damaged files is of many kinds
         raise unreadable(file, error) from None
     pixels = np.asarray(square).reshape(size, size, preprocessing.channels)
-    return pixels, None if scaled is None else np.asarray(scaled).reshape(*shape, preprocessing.channels)
+    if around is None:
+        return pixels, None
+    before, after = (strip.reshape(*strip.shape[:2], preprocessing.channels) for strip in around)
+    return pixels, np.concatenate([before, pixels, after], axis=int(shape[1] > shape[0]))
 
 
 def whole_size(height: int, width: int, size: int) -> tuple[int, int]:
@@ -100,16 +103,27 @@ def whole_size(height: int, width: int, size: int) -> tuple[int, int]:
         size: in pixels.
     """
     shorter = min(height, width)
-    return tuple(min(round(side * size / shorter), LONGEST * size) for side in (height, width))
+    beside = ((side - shorter) // 2 * size // shorter for side in (height, width))
+    return tuple(size + 2 * min(pixels, (LONGEST - 1) * size // 2) for pixels in beside)
 
 
-def _scaled(image: Image.Image, shape: tuple[int, int], resample: str) -> Image.Image:
-    """Return a picture of a height and width; where they leave no room for all of it, its middle."""
-    most = [LONGEST * min(image.size)] * 2
-    width, height = np.minimum(image.size, most)
-    left, top = (image.width - width) / 2, (image.height - height) / 2
-    box = (left, top, left + width, top + height)
-    return image.resize(shape[::-1], Image.Resampling[resample.upper()], box=box)
+def _strips(image: Image.Image, shape: tuple[int, int], size: int, resample: str) -> list[np.ndarray]:
+    """Return what lies before and after a picture's square, at the square's scale: all of it would be scaled twice.
+
+    Args:
+        image: that is wider, or higher, than its square.
+        shape: height and width of the whole picture.
+        size: pixels of the square's side, once scaled.
+        resample: as everywhere.
+    """
+    side, along = min(image.size), int(shape[1] < shape[0])  # of Pillow's (width, height)
+    first = (image.size[along] - side) // 2
+    strip, spans = [size, size], []
+    strip[along] = (max(shape) - size) // 2
+    reach = strip[along] * side / size
+    for start, end in ((max(0, first - reach), first), (first + side, min(first + side + reach, image.size[along]))):
+        spans.append((0, start, side, end) if along else (start, 0, end, side))
+    return [np.asarray(image.resize(strip, Image.Resampling[resample.upper()], box=span)) for span in spans]
 
 
 def open_picture(file: str | Path | BinaryIO) -> Image.Image:
