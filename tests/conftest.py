@@ -49,7 +49,7 @@ SMALL = {  # digits, and as little training as shows a result
 SHAPE = (8, 8, 1)
 NORMALISED = """from keras import layers
 
-def features(pixels, dropout, width=1.0):
+def features(pixels, dropout):
     x = layers.BatchNormalization(momentum=0.9)(layers.Conv2D(8, 3, 2)(layers.Rescaling(1 / 16)(pixels)))
     return layers.Dropout(dropout)(layers.Flatten()(layers.ReLU()(x)))
 """

@@ -265,7 +265,7 @@ OPEN = {
 }  # that take what their default is not, or nothing
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(data=st.data(), where=st.sampled_from([key for key in KEYS if tuple(key) not in OPEN]))
 def test_invalid_value_of_any_type_is_rejected_by_name(tmp_path_factory, data, where):
     section, key = where

@@ -223,7 +223,7 @@ def test_count_that_leaves_no_class_raises_input_error(count, classes, told):
 def test_digits_are_distilled_from_three_of_ten_classes(pipeline, tmp_path):
     folder = Path(shutil.copytree(pipeline, tmp_path / "clone", symlinks=True))
     too_many = "10, for 10 classes; accepted: 1 to 9, or null for all"
-    told = {"prepare": too_many, "transfer": too_many, "distill": "0; input should be great"}
+    told = {"prepare": too_many, "train_teacher": too_many, "transfer": too_many, "distill": "0; input should be great"}
     for stage, found in told.items():
         change_params(folder, {"transfer": {"top_classes": int(found.partition(",")[0].partition(";")[0])}})
         refused = run(folder, "python", "-m", "pipeline", stage, check=False, DVC_ROOT=str(folder))
