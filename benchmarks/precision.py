@@ -15,8 +15,8 @@ import numpy as np
 
 from benchmarks.default import AVX2
 from benchmarks.pipeline import timed_run
-from benchmarks.record import part_arguments, report
-from benchmarks.steps import EPOCHS, epoch_seconds, shortest
+from benchmarks.record import part_arguments, report, shortest
+from benchmarks.steps import EPOCHS, epoch_seconds
 from distillery.learning.batches import Batches, Examples
 from distillery.learning.models import ModelSpec, build_model
 from distillery.learning.settings import Training

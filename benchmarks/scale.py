@@ -13,8 +13,8 @@ from statistics import median
 import keras
 import numpy as np
 
-from benchmarks.record import part_arguments, part_of, report, resident_bytes
-from benchmarks.steps import epoch_seconds, shortest
+from benchmarks.record import part_arguments, part_of, report, resident_bytes, shortest
+from benchmarks.steps import epoch_seconds
 from distillery.distillation.distiller import Distiller
 from distillery.distillation.stored_logits import compact
 from distillery.learning.batches import Batches, Examples

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.record import part_arguments, report
+from benchmarks.record import part_arguments, report, shortest
 from distillery.distillation.distiller import Distiller
 from distillery.learning.batches import Batches, Examples
 from distillery.learning.models import ModelSpec, build_model
@@ -86,11 +86,6 @@ def epoch_seconds(model: keras.Model, batches: Batches, epochs: int = EPOCHS) ->
         train_epoch(model, batches, number)
         seconds.append(time.perf_counter() - began)
     return seconds
-
-
-def shortest(seconds: list[float]) -> float:
-    """Return the shortest but for the first, in which there is something to compile: what disturbs only ever adds."""
-    return min(seconds[1:])
 
 
 def in_pytorch(architecture: str, precision: str) -> float:

@@ -174,7 +174,7 @@ def upright(image: Image.Image, mode: str, bits: int = 16, background: int = 255
     if image.has_transparency_data:
         ground = Image.new("RGBA", image.size, (background, background, background, 255))
         image = Image.alpha_composite(ground, image.convert("RGBA"))
-    return image.convert(mode)
+    return image if image.mode == mode else image.convert(mode)  # else it would be copied
 
 
 def turned(image: Image.Image) -> Image.Image:
