@@ -203,11 +203,11 @@ def test_large_images_are_averaged_and_small_ones_smoothed(tmp_path):
 
 def test_reading_says_how_far_it_is(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
-    files = [tmp_path / f"{number}.png" for number in range(5)]
+    files = [tmp_path / f"{number}.png" for number in range(20)]
     for file in files:
         Image.new("L", (9, 9)).save(file)
     read_images(files, 8)
-    assert "reading images, step 5 of 5, 0 s left" in capsys.readouterr().out.splitlines()
+    assert "reading images, step 20 of 20, 0 s left" in capsys.readouterr().out.splitlines()
 
 
 def test_each_class_gives_its_part_to_the_test(tmp_path):

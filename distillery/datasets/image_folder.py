@@ -33,6 +33,7 @@ from distillery.datasets.pictures import (
 )
 
 KEPT_BLOCKS = 8  # of decoded pictures, up to 16 MB each: the next ones are decoded into them
+AT_ONCE = 16  # files that a thread reads before it hands on what it found: to wake another takes time
 COPIES = 2  # of the images on the disk: as they were read, and divided into the parts
 
 
@@ -222,13 +223,17 @@ def _each(files: list[Path], function: Callable, progress: bool = False) -> tupl
         except InputError as error:
             return InputError(str(error))  # without the frames, which hold the picture and its file
 
+    def tried_in_turn(some_files: list[Path]) -> dict:
+        return {file: tried(file) for file in some_files}
+
+    chunks = (files[start : start + AT_ONCE] for start in range(0, len(files), AT_ONCE))
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes and scales without Python's lock
         said = Progress("reading images", len(files)) if progress else None
         found = {}
-        for number, (file, answer) in enumerate(zip(files, pool.map(tried, files), strict=True), start=1):
-            found[file] = answer
+        for answers in pool.map(tried_in_turn, chunks):
+            found |= answers
             if said:
-                said.update(number)
+                said.update(len(found))
         if said:
             said.close()
     errors = {file: answer for file, answer in found.items() if isinstance(answer, InputError)}
