@@ -1,15 +1,17 @@
 """docs/benchmarks.md has the numbers that were measured, and the measurements still run, here on next to no images."""
 
 import cProfile
+import subprocess
 import sys
 
 import pytest
 
-from benchmarks import precision, profile, scale, steps
+from benchmarks import photographs, photographs_training, precision, profile, scale, steps
 from benchmarks.pipeline import epochs_noted
 from benchmarks.record import NUMBERS, part_arguments
 from benchmarks.table import ANOTHER, MEASUREMENTS, PAGE, page
 from distillery.learning.models import ModelSpec, build_model
+from experiments.run import ROOT
 
 
 def test_benchmarks_page_is_current():
@@ -43,6 +45,24 @@ def test_half_precision_is_compared(monkeypatch):
     measured = scale.thousand_classes()
     assert measured["half_gigabytes"] == measured["full_gigabytes"] / 2
     assert measured["agreement"] > 0.9
+
+
+def test_photographs_are_measured(tmp_path, monkeypatch):
+    files = photographs.generate(tmp_path / "photographs", 13 * photographs.CLASSES)
+    monkeypatch.chdir(ROOT)  # and back to where it was, whatever the parts do
+    prepared = photographs.prepare(tmp_path)
+    assert len(files) == len({*files}) == 260
+    assert prepared["images_per_second"] > 0
+    small = ModelSpec(ROOT / "architectures/dense_128.py", (photographs.SIZE, photographs.SIZE, 3), photographs.CLASSES)
+    monkeypatch.setattr(photographs_training, "student", lambda: build_model(small, seed=0))
+    assert photographs_training.epoch(tmp_path)["images"] == 180  # three of each class are tested, one is validated
+    assert photographs_training.rate(tmp_path)["images_per_second"] > 0
+
+
+def test_what_trains_in_pytorch_brings_no_tensorflow():
+    said = "import sys, benchmarks.photographs; print({'keras', 'tensorflow'} & {*sys.modules})"
+    found = subprocess.run([sys.executable, "-c", said], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout == "set()\n"
 
 
 def test_profile_finds_the_parts(tmp_path):
