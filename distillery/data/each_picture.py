@@ -21,7 +21,7 @@ def each_picture(
         size: (height, width) of the changed ones; None for that of the images.
     """
     found = np.empty((len(images), *(size or images.shape[1:3]), images.shape[3]), np.uint8)
-    threads = len(os.sched_getaffinity(0)) if found[:1].size >= WORTH_THREADS else 1
+    threads = min(len(images), len(os.sched_getaffinity(0))) if found[:1].size >= WORTH_THREADS else 1
 
     def change_every(first: int) -> None:
         for number in range(first, len(images), threads):
